@@ -1,0 +1,53 @@
+"""Who did it: the authenticated principal, `issuer|subject`, its roles, and how it was established."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from muniment.contracts.errors import Forbidden
+from muniment.contracts.events import Authentication
+
+Role = Literal["reader", "writer", "promoter", "auditor", "admin"]
+ROLES: Final[tuple[Role, ...]] = ("reader", "writer", "promoter", "auditor", "admin")
+ISSUER: Final = "muniment"
+UNSIGNED: Final = f"{ISSUER}|unsigned"
+"""The operator of an unsigned event where settings allow one: nobody in particular, and said so."""
+
+# What each role may do; auditor never implies writer, and only admin implies all.
+_IMPLIES: Final[dict[Role, frozenset[Role]]] = {
+    "reader": frozenset({"reader"}),
+    "writer": frozenset({"writer", "reader"}),
+    "promoter": frozenset({"promoter", "writer", "reader"}),
+    "auditor": frozenset({"auditor", "reader"}),
+    "admin": frozenset(ROLES),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated party. `operator` is what audit entries carry."""
+
+    operator: str
+    roles: frozenset[Role]
+    authenticated_by: Authentication
+
+    def has(self, role: Role) -> bool:
+        """Whether one of the principal's roles implies `role`."""
+        return any(role in _IMPLIES[held] for held in self.roles)
+
+    def require(self, role: Role) -> None:
+        """Raise `Forbidden` (`role_missing`) unless the principal has `role`."""
+        if not self.has(role):
+            raise Forbidden(
+                "role_missing",
+                f"{self.operator} lacks a role",
+                expected=role,
+                actual=", ".join(sorted(self.roles)) or "none",
+                hint="ask an admin for a token with that role: muniment token create --role " + role,
+            )
+
+
+def operator_of(subject: str, issuer: str = ISSUER) -> str:
+    """The operator id of a subject: `issuer|subject`."""
+    return f"{issuer}|{subject}"

@@ -1,0 +1,1 @@
+"""What services need from the outside, as Protocols; the promises stand on the types."""

@@ -1,0 +1,191 @@
+"""One unit of work: state, outbox and inbox rows in one Postgres transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from muniment.contracts import topics
+from muniment.contracts.cloudevent import CloudEvent, content_event_id
+from muniment.contracts.events import AuditRequested, Authentication, Cause, Change
+from muniment.contracts.model import Payload, rfc3339
+from muniment.ports.clock import Clock
+from muniment.runtime.sql import load_queries
+
+if TYPE_CHECKING:
+    import asyncpg
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+
+SQL = load_queries("muniment.runtime.delivery")
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """A record to be published. Column names follow Debezium's outbox router, so that it can take over the relay."""
+
+    id: str
+    aggregatetype: str
+    """The Kafka topic."""
+    aggregateid: str
+    """The Kafka key: the model's name."""
+    type: str
+    payload: bytes
+    headers: list[tuple[str, bytes]]
+
+
+@dataclass(slots=True)
+class Tx:
+    """An open transaction of one service. What `emit` and `audit` add leaves when it commits, and only then."""
+
+    connection: Connection
+    service: str
+    topic_prefix: str
+    now: datetime
+    outbox: list[OutboxRow] = field(default_factory=list)
+
+    def emit(
+        self,
+        data: Payload,
+        *,
+        model: str,
+        correlation: str,
+        identity: Sequence[str],
+        cause: str | None = None,
+        subject: str | None = None,
+    ) -> str:
+        """Send an event; returns its id, made from `identity`: the same facts give the same id on any replay.
+
+        `correlation` is the publication id (or the request's), `cause` the id of the event that led to this one.
+        """
+        topic = topics.OF[type(data)]
+        extensions = {"partitionkey": model, "correlationid": correlation}
+        if cause is not None:
+            extensions["causationid"] = cause
+        event = CloudEvent(
+            id=content_event_id(topic.type, *identity),
+            source=f"/muniment/{self.service}",
+            type=topic.type,
+            data=data.model_dump_json(exclude_none=True).encode(),
+            time=rfc3339(self.now),
+            subject=subject,
+            dataschema=f"/schemas/{topic.name}.v{topic.major}.json",
+            extensions=extensions,
+        )
+        self.send(topic.wire_name(self.topic_prefix), event)
+        return event.id
+
+    def audit(
+        self,
+        *,
+        action: str,
+        resource: str,
+        operator: str,
+        authenticated_by: Authentication,
+        cause: Cause,
+        model: str | None = None,
+        changes: Sequence[Change] = (),
+        refused: bool = False,
+        reason: str | None = None,
+        correlation: str | None = None,
+    ) -> str:
+        """Ask for the operation's audit entry; returns the request's event id. One call per operation, always."""
+        request = AuditRequested(
+            action=action,
+            outcome="refused" if refused else "done",
+            service=self.service,
+            operator=operator,
+            authenticated_by=authenticated_by,
+            model=model,
+            resource=resource,
+            changes=tuple(changes),
+            reason=reason,
+            cause=cause,
+            occurred_at=self.now,
+        )
+        return self.emit(
+            request,
+            model=model or resource[:128],
+            correlation=correlation or cause.id,
+            identity=(action, resource, request.outcome, cause.kind, cause.id),
+            cause=cause.id,
+        )
+
+    def send(self, wire_name: str, event: CloudEvent) -> None:
+        """Put an event for any topic into the outbox."""
+        from muniment.contracts.cloudevent import encode
+
+        headers, value = encode(event)
+        self.outbox.append(OutboxRow(event.id, wire_name, event.key or "", event.type, value, headers))
+
+
+@dataclass(slots=True)
+class Transactions:
+    """Opens transactions of one service and wakes its relay after each that sent something."""
+
+    pool: asyncpg.Pool[Any]
+    service: str
+    topic_prefix: str
+    clock: Clock
+    wake_relay: Callable[[], bool]
+    """Wakes the relay of this process; False when another process leads, which NOTIFY then wakes."""
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Tx]:
+        """A transaction: commits at the end of the block, rolls back on any error."""
+        async with self.pool.acquire(timeout=30) as connection:
+            async with connection.transaction():
+                tx = Tx(connection, self.service, self.topic_prefix, self.clock.now())
+                yield tx
+                await flush(tx)
+            sent = bool(tx.outbox)
+        if sent and not self.wake_relay():
+            await self.pool.execute(SQL["notify_relay"], f"muniment_outbox_{self.service}")
+
+
+async def flush(tx: Tx) -> None:
+    """Write the transaction's outbox rows in one statement."""
+    if not tx.outbox:
+        return
+    rows = tx.outbox
+    await tx.connection.execute(
+        SQL["insert_outbox"],
+        [row.id for row in rows],
+        [row.aggregatetype for row in rows],
+        [row.aggregateid for row in rows],
+        [row.type for row in rows],
+        [row.payload for row in rows],
+        [pack_headers(row.headers) for row in rows],
+    )
+
+
+def pack_headers(headers: Sequence[tuple[str, bytes]]) -> str:
+    """Headers as JSON text for the outbox: pairs of name and value (UTF-8, or `base64:`-marked bytes)."""
+    import base64
+    import json
+
+    def text(raw: bytes) -> str:
+        try:
+            decoded = raw.decode()
+        except UnicodeDecodeError:
+            decoded = "\x00"
+        if "\x00" in decoded or decoded.startswith("base64:"):
+            return "base64:" + base64.b64encode(raw).decode()
+        return decoded
+
+    return json.dumps([[name, text(raw)] for name, raw in headers])
+
+
+def unpack_headers(text: str) -> list[tuple[str, bytes]]:
+    """The inverse of `pack_headers`."""
+    import base64
+    import json
+
+    return [
+        (name, base64.b64decode(value[7:]) if value.startswith("base64:") else value.encode())
+        for name, value in json.loads(text)
+    ]

@@ -1,0 +1,58 @@
+"""What a service is to the composition root: its name, its schema, and how it is built from its dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from muniment.ports.blobs import BlobStore
+
+from muniment.ports.clock import Clock
+from muniment.runtime.delivery.handler import Route
+from muniment.runtime.delivery.transaction import Transactions
+from muniment.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    import asyncpg
+    from fastapi import APIRouter
+    from muniment.runtime.identity.store import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """What the composition root hands to each service."""
+
+    settings: Settings
+    pool: asyncpg.Pool[Any]
+    """Connections whose search path is the service's own schema, under its own role."""
+    transactions: Transactions
+    blobs: BlobStore
+    identity: Identity
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A service, ready to run."""
+
+    routes: tuple[Route, ...] = ()
+    router: APIRouter | None = None
+    tasks: tuple[Callable[[], Awaitable[None]], ...] = ()
+    """Loops that run until they are cancelled; one that ends or raises stops the process with an error."""
+    start: Callable[[], Awaitable[None]] | None = None
+    """Run once before the first event is taken (make buckets, check settings)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service. Its schema is its name with underscores; its migrations are `{package}/sql/migrations/*.sql`."""
+
+    name: str
+    package: str
+    build: Callable[[Deps], Built]
+
+    @property
+    def schema(self) -> str:
+        """The Postgres schema it owns, and the stem of its role `muniment_{schema}`."""
+        return self.name.replace("-", "_")

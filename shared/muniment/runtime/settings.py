@@ -1,0 +1,167 @@
+"""All settings, read once (environment `MUNIMENT_...`, nested with `__`) and passed down in sections.
+
+Nothing else reads the environment. Secrets are `SecretStr`: they print as stars.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PartMode = Literal["embedded", "external", "docker"]
+Port = Annotated[int, Field(ge=1, le=65535)]
+LockMode = Literal["COMPLIANCE", "GOVERNANCE"]
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are refused, so that a typing error is seen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(Section):
+    """The broker."""
+
+    mode: PartMode = "embedded"
+    bootstrap: str | None = None
+    port: Port | None = None
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    cafile: Path | None = None
+    topic_prefix: str = "muniment."
+    group_prefix: str = "muniment."
+    partitions: Annotated[int, Field(ge=1, le=1000)] = 6
+    replication: Annotated[int, Field(ge=1, le=10)] = 1
+
+
+class PostgresSettings(Section):
+    """The database. `dsn` is a libpq URL."""
+
+    mode: PartMode = "embedded"
+    dsn: SecretStr | None = None
+    pool_max: Annotated[int, Field(ge=2, le=100)] = 8
+    """Connections of one service at most."""
+
+
+class S3Settings(Section):
+    """The object store. `public_endpoint` is the address that presigned URLs carry, where clients see another one."""
+
+    mode: PartMode = "embedded"
+    endpoint: str | None = None
+    public_endpoint: str | None = None
+    port: Port | None = None
+    region: str = "us-east-1"
+    access_key: str | None = None
+    secret_key: SecretStr | None = None
+    bucket: str = "muniment-models"
+    threads: Annotated[int, Field(ge=2, le=128)] = 24
+
+
+class HttpSettings(Section):
+    """The HTTP API. A host that is not loopback needs `allow_remote`."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8686
+    allow_remote: bool = False
+
+
+class DeliverySettings(Section):
+    """How events are taken and given (runtime/delivery)."""
+
+    batch_records: Annotated[int, Field(ge=1, le=2000)] = 500
+    attempts_in_place: Annotated[int, Field(ge=1, le=20)] = 3
+    """Tries of a failing record before it leaves for a retry topic."""
+    max_attempts: Annotated[int, Field(ge=1, le=10_000)] = 60
+    """Tries in all before a transient failure becomes a dead letter (60: about nine hours)."""
+    retry_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
+    """Factor on the delays of the retry topics; tests make them short."""
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = 31
+    """How long inbox and sent outbox rows stay: longer than any topic they answer for keeps records."""
+
+
+class IngestSettings(Section):
+    """The way in."""
+
+    landing_buckets: frozenset[str] = frozenset({"muniment-landing"})
+    allow_unsigned: bool | None = None
+    """Take unsigned events. None: on with the embedded broker only. Refused on a broker off loopback."""
+    topic_accounts: dict[str, str] = {}
+    """Extra intake topics and the one account that may write to each (by the broker's ACL)."""
+    upload_expiry_s: Annotated[int, Field(ge=60, le=604_800)] = 3600
+    part_size: Annotated[int, Field(ge=5 * 1024**2, le=5 * 1024**3)] = 64 * 1024**2
+    single_put_max: Annotated[int, Field(ge=0, le=5 * 1024**3)] = 64 * 1024**2
+    """Files up to this size go up in one PUT, larger ones in parts."""
+    abandon_after_s: Annotated[int, Field(ge=60)] = 7 * 24 * 3600
+
+
+class ValidatorSettings(Section):
+    """The checksum validator."""
+
+    workers: Annotated[int, Field(ge=1, le=256)] = 16
+    lease_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    retry_base_s: Annotated[float, Field(gt=0, le=600)] = 1.0
+    max_attempts: Annotated[int, Field(ge=1, le=10_000)] = 200
+
+
+class TrackSettings(Section):
+    """The rules a track starts with."""
+
+    lock_mode: LockMode = "COMPLIANCE"
+    retention_s: Annotated[int, Field(ge=1)]
+
+
+class RegistrySettings(Section):
+    """The registry. Retention is what the store is asked to hold a version's bytes for, in seconds."""
+
+    production: TrackSettings = TrackSettings(retention_s=365 * 24 * 3600)
+    experimental: TrackSettings = TrackSettings(retention_s=30 * 24 * 3600)
+    download_expiry_s: Annotated[int, Field(ge=10, le=604_800)] = 900
+    retention_margin_s: Annotated[int, Field(ge=1)] = 7 * 24 * 3600
+    """A referenced object's retention is extended when less than this is left of it."""
+
+
+class AuditSettings(Section):
+    """The audit log."""
+
+    origin: str = "muniment.invalid/log"
+    """The log's name in checkpoints: a URL without scheme that you own."""
+
+
+class NotifierSettings(Section):
+    """Deliveries."""
+
+    allow_private_networks: bool | None = None
+    """Deliver to addresses that are not globally routable. None: loopback alone, where all parts are embedded."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 16
+    timeout_s: Annotated[float, Field(gt=0, le=60)] = 15.0
+    retry_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
+    feed_days: Annotated[int, Field(ge=1, le=3650)] = 30
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. `MUNIMENT_DATA_DIR`, `MUNIMENT_KAFKA__BOOTSTRAP`, ..."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MUNIMENT_", env_nested_delimiter="__", frozen=True, extra="ignore", secrets_dir=None
+    )
+
+    data_dir: Path = Path(".muniment")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "console", "json"] = "auto"
+    stop_at: str | None = None
+    """Debugging: the process kills itself with SIGKILL at this named step (docs/reliability.md lists them)."""
+    kafka: KafkaSettings = KafkaSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    s3: S3Settings = S3Settings()
+    http: HttpSettings = HttpSettings()
+    delivery: DeliverySettings = DeliverySettings()
+    ingest: IngestSettings = IngestSettings()
+    validator: ValidatorSettings = ValidatorSettings()
+    registry: RegistrySettings = RegistrySettings()
+    audit: AuditSettings = AuditSettings()
+    notifier: NotifierSettings = NotifierSettings()
