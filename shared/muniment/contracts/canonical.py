@@ -8,6 +8,7 @@ from typing import Any
 import rfc8785
 
 from muniment.contracts.errors import Rejected
+from muniment.contracts.ids import Sha256
 
 
 def canonical_json(value: Any) -> bytes:
@@ -18,6 +19,6 @@ def canonical_json(value: Any) -> bytes:
         raise Rejected("not_canonical", f"the value has no canonical JSON form: {error}") from error
 
 
-def sha256_hex(data: bytes) -> str:
+def sha256_hex(data: bytes) -> Sha256:
     """Lower-case hexadecimal SHA-256 (FIPS 180-4), 64 characters."""
-    return hashlib.sha256(data).hexdigest()
+    return Sha256(hashlib.sha256(data).hexdigest())

@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from muniment.contracts import topics
-from muniment.contracts.cloudevent import CloudEvent, content_event_id
+from muniment.contracts.cloudevent import CloudEvent, content_event_id, encode
 from muniment.contracts.events import AuditRequested, Authentication, Cause, Change
 from muniment.contracts.model import Payload, rfc3339
 from muniment.ports.clock import Clock
+from muniment.runtime.delivery.header_text import pack_headers
 from muniment.runtime.sql import load_queries
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ class OutboxRow:
     """The Kafka key: the model's name."""
     type: str
     payload: bytes
-    headers: list[tuple[str, bytes]]
+    headers: str
+    """Kafka headers as `pack_headers` writes them."""
 
 
 @dataclass(slots=True)
@@ -117,10 +119,8 @@ class Tx:
 
     def send(self, wire_name: str, event: CloudEvent) -> None:
         """Put an event for any topic into the outbox."""
-        from muniment.contracts.cloudevent import encode
-
         headers, value = encode(event)
-        self.outbox.append(OutboxRow(event.id, wire_name, event.key or "", event.type, value, headers))
+        self.outbox.append(OutboxRow(event.id, wire_name, event.key or "", event.type, value, pack_headers(headers)))
 
 
 @dataclass(slots=True)
@@ -159,33 +159,5 @@ async def flush(tx: Tx) -> None:
         [row.aggregateid for row in rows],
         [row.type for row in rows],
         [row.payload for row in rows],
-        [pack_headers(row.headers) for row in rows],
+        [row.headers for row in rows],
     )
-
-
-def pack_headers(headers: Sequence[tuple[str, bytes]]) -> str:
-    """Headers as JSON text for the outbox: pairs of name and value (UTF-8, or `base64:`-marked bytes)."""
-    import base64
-    import json
-
-    def text(raw: bytes) -> str:
-        try:
-            decoded = raw.decode()
-        except UnicodeDecodeError:
-            decoded = "\x00"
-        if "\x00" in decoded or decoded.startswith("base64:"):
-            return "base64:" + base64.b64encode(raw).decode()
-        return decoded
-
-    return json.dumps([[name, text(raw)] for name, raw in headers])
-
-
-def unpack_headers(text: str) -> list[tuple[str, bytes]]:
-    """The inverse of `pack_headers`."""
-    import base64
-    import json
-
-    return [
-        (name, base64.b64decode(value[7:]) if value.startswith("base64:") else value.encode())
-        for name, value in json.loads(text)
-    ]

@@ -1,0 +1,99 @@
+"""Dead letters: what is written when a record is set aside, in the transaction that lets the partition move on."""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+from uuid import UUID
+
+from muniment.contracts import topics
+from muniment.contracts.canonical import sha256_hex
+from muniment.contracts.cloudevent import CloudEvent, content_event_id
+from muniment.contracts.events import Cause, DeadLetter
+from muniment.contracts.identity import UNSIGNED
+from muniment.contracts.model import rfc3339
+from muniment.runtime.delivery.header_text import pack_headers
+from muniment.runtime.delivery.record import Refusal
+from muniment.runtime.delivery.transaction import SQL, Tx
+
+MAX_VALUE: Final = 1024 * 1024
+"""Bytes of a record's value that the table keeps; anything an intake topic accepts fits."""
+MAX_ON_TOPIC: Final = 128 * 1024
+"""Bytes of it that the dead-letter topic repeats: such a record must itself fit into a topic."""
+_MAX_HEADERS: Final = 64
+
+
+async def set_aside(tx: Tx, refusal: Refusal, *, group: str) -> None:
+    """Write the dead letter: a row, a record on the service's dead-letter topic, and for strangers' input an entry.
+
+    Doing it twice for the same place changes nothing.
+    """
+    record, error = refusal.record, refusal.error
+    place = record.place
+    letter_id = content_event_id("dead-letter", group, place.topic, str(place.partition), str(place.offset))
+    value = record.value or b""
+    headers = record.headers[:_MAX_HEADERS]
+    packed = pack_headers([(name[:256], raw[:1024] if raw is not None else None) for name, raw in headers])
+    reason = str(error)[:2000].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    digest = sha256_hex(value)
+    inserted = await tx.connection.fetchval(
+        SQL["insert_dead_letter"],
+        UUID(letter_id),
+        place.topic,
+        place.partition,
+        place.offset,
+        record.key[:1024] if record.key is not None else None,
+        error.code,
+        reason,
+        value[:MAX_VALUE],
+        digest,
+        len(value),
+        packed,
+        refusal.attempts,
+    )
+    if inserted is None:
+        return
+    key = record.key.decode("utf-8", "replace")[:256].replace("\x00", "\ufffd") if record.key is not None else None
+    letter = DeadLetter(
+        group=group,
+        topic=place.topic,
+        partition=place.partition,
+        offset=place.offset,
+        key=key,
+        code=error.code,
+        reason=reason,
+        value=base64.b64encode(value[:MAX_ON_TOPIC]).decode(),
+        value_sha256=digest,
+        value_size=len(value),
+        truncated=len(value) > MAX_ON_TOPIC,
+        attempts=refusal.attempts,
+    )
+    topic = topics.dead_letter_topic(tx.service)
+    tx.send(
+        topic.wire_name(tx.topic_prefix),
+        CloudEvent(
+            id=letter_id,
+            source=f"/muniment/{tx.service}",
+            type=topic.type,
+            data=letter.model_dump_json(exclude_none=True).encode(),
+            time=rfc3339(tx.now),
+            extensions={"correlationid": letter_id, "partitionkey": place.topic},
+        ),
+    )
+    if refusal.route is not None and refusal.route.raw_refusals:
+        tx.audit(
+            action="publication.refused",
+            resource=f"dead-letters/{tx.service}/{letter_id}",
+            operator=UNSIGNED,
+            authenticated_by="unsigned",
+            refused=True,
+            reason=f"{error.code}: {reason}"[:2000],
+            cause=Cause(
+                kind="event",
+                id=letter_id,
+                topic=place.topic,
+                partition=place.partition,
+                offset=place.offset,
+                sha256=digest,
+            ),
+        )

@@ -1,0 +1,281 @@
+"""A micro-batch of records, from bytes to durable effect. The only place that decides what a failure leads to.
+
+1. Decode each record; what is no event for its route becomes a refusal.
+2. Let handlers prepare (effects outside the database), concurrently.
+3. One transaction: claim the inbox rows, apply the new events, write the outbox rows and dead letters.
+4. A batch that fails is taken apart: each event gets its own transaction, its own tries, and its own end, which is
+   its effect, a rejection, a retry topic, or a dead letter.
+
+`process` returns when every record of the batch has its end durably recorded, and not before: only then may the caller
+commit offsets. While the database is away nothing can be recorded, so it waits; the partitions wait with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+
+from muniment.adapters.postgres import RACES, UNAVAILABLE
+from muniment.contracts.cloudevent import content_event_id
+from muniment.contracts.errors import Conflict, MunimentError, Rejected, Transient
+from muniment.contracts.topics import RETRY_DELAYS_S, retry_topic
+from muniment.runtime.delivery.dead_letters import set_aside
+from muniment.runtime.delivery.handler import Route, SimpleHandler
+from muniment.runtime.delivery.header_text import pack_headers
+from muniment.runtime.delivery.record import Item, Record, Refusal, RetryState, kept_headers, read
+from muniment.runtime.delivery.transaction import SQL, OutboxRow, Transactions, Tx
+from muniment.runtime.settings import DeliverySettings
+from muniment.runtime.stop_point import reached
+
+log = structlog.get_logger(__name__)
+
+_PREPARE_AT_ONCE: Final = 24
+_BACKOFF_MAX_S: Final = 5.0
+_DELAYS: Final = tuple(RETRY_DELAYS_S.items())
+
+Prepared = tuple[Item, Any]
+Failed = tuple[Item, Exception]
+
+
+@dataclass(slots=True)
+class Processor:
+    """Processes the batches of one service. One batch at a time."""
+
+    service: str
+    group: str
+    routes: tuple[Route, ...]
+    transactions: Transactions
+    settings: DeliverySettings
+    _by_topic: dict[str, Route] = field(init=False)
+    _retry_topics: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        prefix = self.transactions.topic_prefix
+        self._by_topic = {route.wire_name or route.topic.wire_name(prefix): route for route in self.routes}
+        self._retry_topics = frozenset(retry_topic(self.service, delay).wire_name(prefix) for delay in RETRY_DELAYS_S)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The wire names to subscribe to: the routes' topics and the service's retry topics."""
+        return (*self._by_topic, *sorted(self._retry_topics))
+
+    def is_retry(self, topic: str) -> bool:
+        """Whether records of this topic wait for a time of their own."""
+        return topic in self._retry_topics
+
+    async def process(self, records: Sequence[Record]) -> None:
+        """Bring every record to its end. Raises only when cancelled, or on a bug in delivery itself."""
+        items: list[Item] = []
+        refusals: list[Refusal] = []
+        for record in records:
+            outcome = read(record, self._by_topic, self._retry_topics)
+            (items if isinstance(outcome, Item) else refusals).append(outcome)  # type: ignore[arg-type]  # reason: the test above picks the list
+        try:
+            failed = await self._together(items, refusals)
+        except Exception as error:  # noqa: BLE001  # reason: whatever went wrong, each record gets its own try
+            if not isinstance(error, (*UNAVAILABLE, *RACES, MunimentError)):
+                log.warning("batch taken apart", records=len(records), error=repr(error))
+            for refusal in refusals:
+                await self._record_refusal(refusal)
+            for item in items:
+                await self._alone(item, None)
+        else:
+            for item, known_error in failed:
+                await self._alone(item, known_error)
+
+    async def _together(self, items: Sequence[Item], refusals: Sequence[Refusal]) -> list[Failed]:
+        """The whole batch in one transaction. Returns the items whose preparation failed."""
+        items = await self._without_known(items)
+        prepared, failed = await self._prepare_all(items)
+        if not prepared and not refusals:
+            return failed
+        async with self.transactions.begin() as tx:
+            fresh, conflicts = await self._claim(tx, prepared)
+            for route in self.routes:
+                batch = [(item.incoming, result) for item, result in fresh if item.route is route]
+                if batch:
+                    await route.handler.apply(tx, batch)
+            for refusal in (*refusals, *conflicts):
+                await set_aside(tx, refusal, group=self.group)
+            reached(f"{self.service}.before-commit")
+        reached(f"{self.service}.after-commit")
+        return failed
+
+    async def _without_known(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Leave out duplicates inside the batch, and known ones before they would be prepared again."""
+        unique = {(item.inbox_key, item.digest): item for item in reversed(items)}
+        kept = [item for item in items if unique.get((item.inbox_key, item.digest)) is item]
+        costly = [item for item in kept if not isinstance(item.route.handler, SimpleHandler)]
+        if not costly:
+            return kept
+        rows = await self.transactions.pool.fetch(SQL["known_inbox"], [item.inbox_key for item in costly])
+        known = {(row["key"], bytes(row["digest"])) for row in rows}
+        return [item for item in kept if (item.inbox_key, item.digest) not in known]
+
+    async def _prepare_all(self, items: Sequence[Item]) -> tuple[list[Prepared], list[Failed]]:
+        slots = asyncio.Semaphore(_PREPARE_AT_ONCE)
+
+        async def one(item: Item) -> Any:
+            if isinstance(item.route.handler, SimpleHandler):
+                return None
+            async with slots:
+                return await item.route.handler.prepare(item.incoming)
+
+        results = await asyncio.gather(*(one(item) for item in items), return_exceptions=True)
+        prepared: list[Prepared] = []
+        failed: list[Failed] = []
+        for item, result in zip(items, results, strict=True):
+            if isinstance(result, OSError):  # TimeoutError included: only a transaction may speak for the database
+                failed.append((item, Transient("dependency_unavailable", f"a dependency did not answer: {result!r}")))
+            elif isinstance(result, Exception):
+                failed.append((item, result))
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                prepared.append((item, result))
+        return prepared, failed
+
+    async def _claim(self, tx: Tx, prepared: Sequence[Prepared]) -> tuple[list[Prepared], list[Refusal]]:
+        """Claim the inbox rows: what is new, and what has a known id with other content."""
+        if not prepared:
+            return [], []
+        # Sorted, so that two transactions that claim the same keys never wait for each other in a circle.
+        ordered = sorted(prepared, key=lambda pair: pair[0].inbox_key)
+        rows = await tx.connection.fetch(
+            SQL["claim_inbox"], [item.inbox_key for item, _ in ordered], [item.digest for item, _ in ordered]
+        )
+        claimed = {row["key"] for row in rows}
+        fresh: list[Prepared] = []
+        others: list[Prepared] = []
+        for pair in prepared:
+            if pair[0].inbox_key in claimed:
+                claimed.discard(pair[0].inbox_key)
+                fresh.append(pair)
+            else:
+                others.append(pair)
+        if not others:
+            return fresh, []
+        known_rows = await tx.connection.fetch(SQL["known_inbox"], [item.inbox_key for item, _ in others])
+        known = {row["key"]: bytes(row["digest"]) for row in known_rows}
+        return fresh, [_conflict(item) for item, _ in others if known.get(item.inbox_key) != item.digest]
+
+    async def _alone(self, item: Item, known_error: Exception | None) -> None:
+        """One event by itself, until it has an end."""
+        tries = 0
+        outages = 0
+        error = known_error
+        while True:
+            if error is None:
+                try:
+                    retry = await self._together([item], [])
+                except Exception as caught:  # noqa: BLE001  # reason: classified below
+                    error = caught
+                else:
+                    if not retry:
+                        return
+                    error = retry[0][1]
+            if isinstance(error, UNAVAILABLE):
+                outages += 1
+                await self._wait(outages, error)
+            elif isinstance(error, Rejected):
+                await self._record_rejection(item, error)
+                return
+            elif isinstance(error, (Transient, *RACES)):
+                tries += 1
+                if tries >= self.settings.attempts_in_place:
+                    await self._retry_later(item, tries, error)
+                    return
+                await asyncio.sleep(random.uniform(0.5, 1.0) * 0.1 * 2**tries)  # noqa: S311  # reason: jitter, no secret
+            else:
+                log.error("event failed", event_id=item.incoming.event.id, exc_info=error)
+                bug = MunimentError("handler_failed", f"{type(error).__name__}: {error}")
+                await self._record_refusal(Refusal(item.record, item.route, bug, item.incoming.attempt))
+                return
+            error = None
+
+    async def _record_rejection(self, item: Item, error: Rejected) -> None:
+        """Let the handler record its rejection; one that it does not want is a dead letter."""
+
+        async def run(tx: Tx) -> None:
+            fresh, conflicts = await self._claim(tx, [(item, None)])
+            if fresh:
+                await item.route.handler.reject(tx, item.incoming, error)
+            for refusal in conflicts:
+                await set_aside(tx, refusal, group=self.group)
+
+        try:
+            await self._until_recorded(run)
+        except Rejected as raised:
+            await self._record_refusal(Refusal(item.record, item.route, raised, item.incoming.attempt))
+        except Exception as raised:  # reason: a bug in reject must not stop the partition
+            log.exception("rejection failed", event_id=item.incoming.event.id, exc_info=raised)
+            bug = MunimentError("handler_failed", f"{type(raised).__name__}: {raised}")
+            await self._record_refusal(Refusal(item.record, item.route, bug, item.incoming.attempt))
+
+    async def _record_refusal(self, refusal: Refusal) -> None:
+        log.warning("dead letter", code=refusal.error.code, topic=refusal.record.topic, offset=refusal.record.offset)
+        await self._until_recorded(lambda tx: set_aside(tx, refusal, group=self.group))
+
+    async def _retry_later(self, item: Item, tries: int, error: Exception) -> None:
+        """Put the record on the next retry topic, or set it aside when it has had its tries."""
+        attempts = item.incoming.attempt + tries - 1
+        if attempts >= self.settings.max_attempts:
+            last = error if isinstance(error, MunimentError) else MunimentError("transient", repr(error))
+            await self._record_refusal(Refusal(item.record, item.route, last, attempts))
+            return
+        level = min((item.incoming.attempt - 1) // self.settings.attempts_in_place, len(_DELAYS) - 1)
+        delay, seconds = _DELAYS[level]
+        now_ms = int(self.transactions.clock.now().timestamp() * 1000)
+        state = RetryState(item.incoming.place, attempts, now_ms + int(seconds * 1000 * self.settings.retry_scale))
+        place = item.incoming.place
+        row = OutboxRow(
+            id=content_event_id("retry", self.group, f"{place.topic}/{place.partition}/{place.offset}", str(attempts)),
+            aggregatetype=retry_topic(self.service, delay).wire_name(self.transactions.topic_prefix),
+            aggregateid=item.incoming.event.key or "",
+            type=item.incoming.event.type,
+            payload=item.record.value or b"",
+            headers=pack_headers((*kept_headers(item.record), *state.headers())),
+        )
+        log.info("event retried later", event_id=item.incoming.event.id, delay=delay, error=str(error)[:500])
+
+        async def run(tx: Tx) -> None:
+            tx.outbox.append(row)
+
+        await self._until_recorded(run)
+
+    async def _until_recorded(self, run: Any) -> None:
+        outages = 0
+        while True:
+            try:
+                async with self.transactions.begin() as tx:
+                    await run(tx)
+            except (*UNAVAILABLE, *RACES) as error:
+                outages += 1
+                await self._wait(outages, error)
+            else:
+                return
+
+    async def _wait(self, outages: int, error: Exception) -> None:
+        if outages in (1, 10) or outages % 60 == 0:
+            log.warning("the database is away; waiting", tries=outages, error=repr(error)[:300])
+        await asyncio.sleep(min(_BACKOFF_MAX_S, 0.1 * 2 ** min(outages, 8)) * random.uniform(0.5, 1.0))  # noqa: S311  # reason: jitter, no secret
+
+
+def _conflict(item: Item) -> Refusal:
+    return Refusal(
+        item.record,
+        item.route,
+        Conflict(
+            "event_id_conflict",
+            "an event with this source and id came before with other content; the first one holds",
+            actual=f"{item.incoming.event.source} {item.incoming.event.id}",
+            hint="give each event an id of its own",
+        ),
+        item.incoming.attempt,
+        item.incoming.event,
+    )

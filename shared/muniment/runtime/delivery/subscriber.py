@@ -1,0 +1,172 @@
+"""The one subscriber: FastStream's consumer, made to lose nothing. No other file makes a subscriber.
+
+FastStream's defaults lose records: they commit before the handler ran, or on its error, and a header that is not UTF-8
+makes its parser raise, after which the next commit passes the whole batch by. So here
+- the parser gets copies of the records without headers, and the batch that the handler sees holds the originals;
+- the decoder does nothing: bytes are decoded by `record.read`, where a failure has an end;
+- acknowledgement is manual: explicit offsets, after the processor has recorded the end of every record;
+- a failure of the processor itself rewinds the partitions instead of letting a later commit pass them;
+- nothing is ever published in reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeAlias
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage
+
+from muniment.adapters.kafka import MAX_RECORD
+from muniment.contracts.errors import MunimentError
+from muniment.ports.clock import Clock
+from muniment.runtime.delivery.processor import Processor
+from muniment.runtime.delivery.record import Record, retry_state
+from muniment.runtime.stop_point import reached
+
+RawRecord: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
+
+log = structlog.get_logger(__name__)
+
+_POLL_MS: Final = 1_000
+_REWIND_PAUSE_S: Final = 1.0
+
+
+@dataclass(slots=True)
+class Subscriber:
+    """Feeds one processor from the broker, one batch at a time."""
+
+    processor: Processor
+    clock: Clock
+    batch_records: int
+    _resuming: dict[TopicPartition, asyncio.TimerHandle] = field(default_factory=dict)
+
+    def register(self, broker: KafkaBroker) -> None:
+        """Add it to the broker; it starts and stops with it."""
+        subscriber = broker.subscriber(
+            *self.processor.topics,
+            group_id=self.processor.group,
+            batch=True,
+            max_records=self.batch_records,
+            batch_timeout_ms=_POLL_MS,
+            auto_offset_reset="earliest",
+            ack_policy=AckPolicy.MANUAL,
+            no_reply=True,
+            parser=_parse,
+            decoder=_decode,
+            max_partition_fetch_bytes=2 * MAX_RECORD,
+            fetch_max_wait_ms=1_000,
+            max_poll_interval_ms=600_000,
+        )
+        # FastStream sleeps for the time-out again after an empty poll, deaf to what arrives meanwhile.
+        subscriber.get_msg = types.MethodType(_poll, subscriber)  # type: ignore[method-assign]  # reason: no setting turns the second sleep off
+        subscriber(self._take)
+
+    async def _take(self, message: KafkaMessage) -> None:
+        raw: Sequence[RawRecord] = message.raw_message
+        consumer: AIOKafkaConsumer = message.consumer
+        due = self._hold_back(raw, consumer)
+        if not due:
+            return
+        try:
+            await self.processor.process([_record(record) for record in due])
+        except Exception:  # a bug of ours: nothing may be committed past these records
+            log.exception("batch failed; reading it again", group=self.processor.group, records=len(due))
+            _rewind(due, consumer)
+            await asyncio.sleep(_REWIND_PAUSE_S)
+            return
+        except asyncio.CancelledError:
+            _rewind(due, consumer)
+            raise
+        reached(f"{self.processor.service}.before-offsets")
+        await _commit(due, consumer)
+
+    def _hold_back(self, raw: Sequence[RawRecord], consumer: AIOKafkaConsumer) -> list[RawRecord]:
+        """The records that are due. A partition whose next record is not due yet is rewound to it and paused."""
+        now_ms = self.clock.now().timestamp() * 1000
+        held: dict[TopicPartition, float] = {}
+        due: list[RawRecord] = []
+        for record in raw:
+            partition = TopicPartition(record.topic, record.partition)
+            if partition in held:
+                continue
+            if self.processor.is_retry(record.topic) and (wait_ms := _due_ms(record) - now_ms) > 0:
+                held[partition] = wait_ms
+                consumer.seek(partition, record.offset)
+                self._pause(partition, wait_ms / 1000, consumer)
+                continue
+            due.append(record)
+        return due
+
+    def _pause(self, partition: TopicPartition, seconds: float, consumer: AIOKafkaConsumer) -> None:
+        consumer.pause(partition)
+        if (timer := self._resuming.pop(partition, None)) is not None:
+            timer.cancel()
+        resume = self._resumer(partition, consumer)
+        self._resuming[partition] = asyncio.get_running_loop().call_later(seconds, resume)
+
+    def _resumer(self, partition: TopicPartition, consumer: AIOKafkaConsumer) -> Callable[[], None]:
+        def resume() -> None:
+            self._resuming.pop(partition, None)
+            if partition in consumer.assignment():
+                consumer.resume(partition)
+
+        return resume
+
+
+def _due_ms(record: RawRecord) -> float:
+    try:
+        return float(retry_state(_record(record)).due_ms)
+    except MunimentError:
+        return 0.0  # the processor will set it aside
+
+
+async def _poll(subscriber: Any, consumer: AIOKafkaConsumer) -> tuple[RawRecord, ...]:
+    batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=subscriber.max_records)
+    return tuple(record for batch in batches.values() for record in batch)
+
+
+async def _parse(raw: tuple[RawRecord, ...], original: Callable[[Any], Any]) -> Any:
+    message = await original(tuple(replace(record, headers=()) for record in raw))
+    message.raw_message = raw
+    return message
+
+
+async def _decode(_: object) -> list[object]:
+    return []
+
+
+def _record(raw: RawRecord) -> Record:
+    return Record(raw.topic, raw.partition, raw.offset, raw.key, raw.value, tuple(raw.headers), raw.timestamp)
+
+
+async def _commit(records: Sequence[RawRecord], consumer: AIOKafkaConsumer) -> None:
+    offsets: dict[TopicPartition, int] = {}
+    for record in records:
+        partition = TopicPartition(record.topic, record.partition)
+        offsets[partition] = max(offsets.get(partition, 0), record.offset + 1)
+    mine = consumer.assignment()
+    offsets = {partition: offset for partition, offset in offsets.items() if partition in mine}
+    if not offsets:
+        return
+    try:
+        await consumer.commit(offsets)
+    except KafkaError as error:
+        # Lost by a rebalance or an outage: the records come again and the inbox knows them.
+        log.warning("offsets not committed", error=repr(error)[:300])
+
+
+def _rewind(records: Sequence[RawRecord], consumer: AIOKafkaConsumer) -> None:
+    first: dict[TopicPartition, int] = {}
+    for record in records:
+        partition = TopicPartition(record.topic, record.partition)
+        first[partition] = min(first.get(partition, record.offset), record.offset)
+    for partition, offset in first.items():
+        if partition in consumer.assignment():
+            consumer.seek(partition, offset)
