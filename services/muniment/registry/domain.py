@@ -1,0 +1,237 @@
+"""What a commit decides, without asking anyone: numbers, branch heads, and what is refused. Pure.
+
+`plan` takes the locked state of the models involved and the requests in order, and says what to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from muniment.contracts.errors import Conflict, Rejected
+from muniment.contracts.events import Authentication, ModelValidated, Stability
+from muniment.contracts.ids import MAIN, ModelName, VersionId, model_key
+from muniment.contracts.manifest import Manifest, ManifestFile, manifest_bytes, manifest_id
+from muniment.ports.blobs import Location
+
+PRODUCTION: Final = "production"
+EXPERIMENTAL: Final = "experimental"
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """Where versions are kept and under which rules. `retention_s` is counted from the commit."""
+
+    name: str
+    lock_mode: str
+    retention_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A publication with everything its version will be made of; nothing is committed yet."""
+
+    publication: ModelValidated
+    manifest: bytes
+    id: VersionId
+    track: Track
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A draft whose bytes are locked and whose manifest lies in the store: what is left is the record."""
+
+    draft: Draft
+    manifest: Location
+    locked_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A request to record one sealed draft. `operator` is who caused it: the publisher, or who picked the candidate."""
+
+    sealed: Sealed
+    operator: str
+    authenticated_by: Authentication
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVersion:
+    """A version that exists."""
+
+    id: VersionId
+    model_id: int
+    model: ModelName
+    number: int
+    branch: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """A model as its locked row tells it."""
+
+    id: int
+    name: ModelName
+    last_number: int
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a branch."""
+
+    number: int
+    id: VersionId
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the database held when the models' rows were locked."""
+
+    models: Mapping[str, ModelState]
+    versions: Mapping[VersionId, KnownVersion]
+    heads: Mapping[tuple[int, str], Head]
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A version to write."""
+
+    commit: Commit
+    model: ModelState
+    number: int
+    previous: Head | None
+    stability: Stability
+    first_of_model: bool
+    first_of_branch: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """The manifest exists: the publication ends in that version. `move` tells the head it puts on another branch."""
+
+    commit: Commit
+    version: KnownVersion
+    move: tuple[str, Head | None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A commit that contradicts the registry's state."""
+
+    commit: Commit
+    error: Rejected
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to write, in order."""
+
+    outcomes: list[NewVersion | Matched | Refused] = field(default_factory=list)
+
+    @property
+    def new(self) -> list[NewVersion]:
+        """The versions to write."""
+        return [outcome for outcome in self.outcomes if isinstance(outcome, NewVersion)]
+
+
+def draft(publication: ModelValidated, tracks: Mapping[str, Track]) -> Draft:
+    """The draft of a publication. Raises `Rejected` (`track_unknown`)."""
+    name = publication.track or default_track(publication.branch)
+    track = tracks.get(name)
+    if track is None:
+        raise Rejected("track_unknown", f"there is no track {name!r}", expected=f"one of {sorted(tracks)}", actual=name)
+    files = tuple(
+        ManifestFile(path=file.path, size=file.size, sha256=file.sha256, format=file.format, role=file.role)
+        for file in publication.files
+    )
+    text = manifest_bytes(Manifest(model=publication.model, files=files, facts=publication.facts))
+    return Draft(publication, text, manifest_id(text), track)
+
+
+def default_track(branch: str) -> str:
+    """The master's versions are kept for production, every other branch's as experiments."""
+    return PRODUCTION if branch == MAIN else EXPERIMENTAL
+
+
+def stability_of(branch: str) -> Stability:
+    """How stable a version is by its branch alone: nothing is stable before it is promoted or released."""
+    return "candidate" if branch == MAIN else "experimental"
+
+
+def plan(state: State, commits: Iterable[Commit]) -> Plan:
+    """Decide the commits in order, each seeing what those before it have done."""
+    models = dict(state.models)
+    versions = dict(state.versions)
+    heads = dict(state.heads)
+    result = Plan()
+    for commit in commits:
+        publication = commit.sealed.draft.publication
+        key = model_key(publication.model)
+        model = models[key]
+        error = _refusal(commit, model, versions)
+        if error is not None:
+            result.outcomes.append(Refused(commit, error))
+            continue
+        branch = publication.branch
+        head = heads.get((model.id, branch))
+        known = versions.get(commit.sealed.draft.id)
+        if known is not None:
+            move = None
+            if known.branch != branch and (head is None or head.id != known.id):
+                move = (branch, head)
+                heads[model.id, branch] = Head(known.number, known.id)
+            result.outcomes.append(Matched(commit, known, move))
+            continue
+        number = model.last_number + 1
+        new = NewVersion(
+            commit=commit,
+            model=model,
+            number=number,
+            previous=head,
+            stability=stability_of(branch),
+            first_of_model=model.created and number == 1,
+            first_of_branch=head is None,
+        )
+        result.outcomes.append(new)
+        models[key] = replace(model, last_number=number)
+        heads[model.id, branch] = Head(number, commit.sealed.draft.id)
+        versions[commit.sealed.draft.id] = KnownVersion(commit.sealed.draft.id, model.id, model.name, number, branch)
+    return result
+
+
+def _refusal(commit: Commit, model: ModelState, versions: Mapping[VersionId, KnownVersion]) -> Rejected | None:
+    publication = commit.sealed.draft.publication
+    if model.name != publication.model:
+        return name_conflict(publication.model, model.name)
+    for parent in publication.facts.parents:
+        if parent.id == commit.sealed.draft.id:
+            return Rejected("parent_is_itself", "a version cannot be its own parent", actual=parent.id)
+        if parent.id not in versions:
+            return parent_unknown(parent.id)
+    return None
+
+
+def name_conflict(asked: str, existing: str) -> Conflict:
+    """Two names that differ only in case would be one model to half of the world."""
+    return Conflict(
+        "model_name_conflict",
+        "a model exists whose name differs only in case",
+        expected=existing,
+        actual=asked,
+        hint=f"publish to {existing!r}, or choose another name",
+    )
+
+
+def parent_unknown(parent: str) -> Rejected:
+    """A parent that no version has as its id."""
+    return Rejected(
+        "parent_unknown",
+        "a parent is no version of this registry",
+        expected="the id of a committed version",
+        actual=parent,
+        hint="commit the parent first",
+    )

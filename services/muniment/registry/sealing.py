@@ -1,0 +1,70 @@
+"""Sealing a draft in the store: the bytes' locks, then the locked manifest. Idempotent, so a crash costs nothing.
+
+The plan, and what each step promises:
+1. Lock exactly the version-ids that the validator has read. From then on the checked bytes are the kept bytes: nobody
+   can delete them or shorten the lock, and an overwrite of the key is another version-id.
+2. Write the manifest with `If-None-Match: *` and its lock in one request. Its name is its digest, so a second writer
+   can only find its own bytes there.
+Only then may a record say that the version exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from muniment.contracts.errors import NotFound, Rejected
+from muniment.contracts.events import ValidatedFile
+from muniment.ports.blobs import BlobStore, Location, Lock
+from muniment.ports.clock import Clock
+from muniment.registry.domain import Draft, Sealed
+from muniment.runtime.stop_point import reached
+
+_LOCKS_AT_ONCE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """Seals drafts in one bucket."""
+
+    blobs: BlobStore
+    clock: Clock
+    bucket: str
+
+    async def seal(self, draft: Draft) -> Sealed:
+        """Lock the bytes and write the manifest.
+
+        Raises `Rejected` (`bytes_missing`) when a validated version-id is gone, `Transient` when the store does not
+        answer, `Misconfigured` when it refuses a lock: a version is never recorded without one.
+        """
+        until = self.clock.now() + timedelta(seconds=draft.track.retention_s)
+        lock = Lock(mode=draft.track.lock_mode, until=until)  # type: ignore[arg-type]  # reason: the table's CHECK allows just the two modes
+        slots = asyncio.Semaphore(_LOCKS_AT_ONCE)
+
+        async def lock_file(file: ValidatedFile) -> None:
+            place = Location(file.location.bucket, file.location.key, file.location.version_id)
+            async with slots:
+                try:
+                    await self.blobs.lock(place, lock)
+                except NotFound as error:
+                    raise Rejected(
+                        "bytes_missing",
+                        f"the validated bytes of {file.path} are gone from the store",
+                        expected=f"{place.key} version {place.version_id}",
+                        actual="deleted",
+                        hint="publish the files again",
+                    ) from error
+
+        await asyncio.gather(*(lock_file(file) for file in draft.publication.files))
+        reached("registry.bytes-locked")
+        put = await self.blobs.put_once(
+            self.bucket,
+            f"manifests/{draft.publication.model}/{draft.id.removeprefix('sha256:')}.json",
+            draft.manifest,
+            content_type="application/json",
+            lock=lock,
+        )
+        reached("registry.manifest-written")
+        return Sealed(draft, put.location, until)

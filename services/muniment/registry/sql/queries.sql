@@ -1,0 +1,200 @@
+-- Statements of the registry. Unqualified names: the search path is the schema `registry`.
+
+-- name: put_track
+INSERT INTO track (name, lock_mode, retention_s) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING
+
+-- name: tracks
+SELECT name, lock_mode, retention_s FROM track
+
+-- name: models_by_key
+SELECT id, name, name_key FROM model WHERE name_key = ANY($1::text[])
+
+-- name: create_models
+INSERT INTO model (name_key, name, created_at, created_by)
+SELECT key, name, $4, operator FROM unnest($1::text[], $2::text[], $3::text[]) AS new (key, name, operator)
+ORDER BY key
+ON CONFLICT (name_key) DO NOTHING
+RETURNING id
+
+-- name: lock_models
+SELECT id, name, name_key, last_number FROM model WHERE name_key = ANY($1::text[]) ORDER BY name_key FOR UPDATE
+
+-- name: versions_by_id
+SELECT v.id, v.model_id, m.name AS model, v.number, v.branch, v.committed_at, v.track, v.operator
+FROM version v JOIN model m ON m.id = v.model_id
+WHERE v.id = ANY($1::text[])
+
+-- name: heads
+SELECT b.model_id, b.name, b.head_number, v.id AS head_id
+FROM branch b JOIN version v ON (v.model_id, v.number) = (b.model_id, b.head_number)
+WHERE b.model_id = ANY($1::bigint[])
+
+-- name: give_numbers
+UPDATE model SET last_number = new.number
+FROM unnest($1::bigint[], $2::bigint[]) AS new (id, number)
+WHERE model.id = new.id
+
+-- name: insert_versions
+INSERT INTO version
+    (model_id, number, id, publication_id, branch, previous_number, stability, track, operator, authenticated_by,
+     committed_at, manifest, manifest_bucket, manifest_key, manifest_version_id, manifest_locked_until, size_bytes,
+     file_count, description, tags)
+SELECT model_id, number, id, publication_id, branch, previous_number, stability, track, operator, authenticated_by,
+       $18, manifest, $19, manifest_key, manifest_version_id, manifest_locked_until, size_bytes, file_count,
+       description, tags::jsonb
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::text[],
+            $9::text[], $10::text[], $11::bytea[], $12::text[], $13::text[], $14::timestamptz[], $15::bigint[],
+            $16::integer[], $17::text[], $20::text[])
+    AS new (model_id, number, id, publication_id, branch, previous_number, stability, track, operator,
+            authenticated_by, manifest, manifest_key, manifest_version_id, manifest_locked_until, size_bytes,
+            file_count, description, tags)
+
+-- name: put_objects
+INSERT INTO stored_object AS o (bucket, key, version_id, sha256, size, lock_mode, locked_until)
+SELECT DISTINCT ON (bucket, key, version_id) *
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[])
+    AS new (bucket, key, version_id, sha256, size, lock_mode, locked_until)
+ORDER BY bucket, key, version_id, locked_until DESC
+ON CONFLICT (bucket, key, version_id) DO UPDATE SET locked_until = greatest(o.locked_until, excluded.locked_until)
+RETURNING id, bucket, key, version_id
+
+-- name: insert_files
+INSERT INTO version_file (model_id, number, path, object_id, format, role)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[])
+
+-- name: insert_parents
+INSERT INTO version_parent (model_id, number, parent_id, kind)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[])
+
+-- name: put_branches
+INSERT INTO branch (model_id, name, head_number, created_at, created_by)
+SELECT model_id, name, head, $5, operator
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[]) AS new (model_id, name, head, operator)
+ON CONFLICT (model_id, name) DO UPDATE SET head_number = excluded.head_number
+
+-- name: insert_moves
+INSERT INTO branch_move (model_id, branch, from_number, to_number, operator, cause, moved_at)
+SELECT *, $7::timestamptz
+FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
+
+-- name: insert_candidate
+INSERT INTO candidate (publication_id, model, operator, publication, validated_at)
+SELECT *, $5::timestamptz FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[])
+ON CONFLICT (publication_id) DO NOTHING
+
+-- name: candidates
+SELECT seq, publication_id, model, operator, state, publication, validated_at, decided_at, decided_by, reason, version_id
+FROM candidate
+WHERE ($1::bigint IS NULL OR seq < $1) AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR model = $3)
+ORDER BY seq DESC
+LIMIT $4
+
+-- name: candidate
+SELECT publication_id, model, operator, state, publication, validated_at, decided_at, decided_by, reason, version_id
+FROM candidate WHERE publication_id = $1
+
+-- name: lock_candidate
+SELECT publication_id, state, version_id FROM candidate WHERE publication_id = $1 FOR UPDATE
+
+-- name: decide_candidate
+UPDATE candidate SET state = $2, decided_at = $3, decided_by = $4, reason = $5, version_id = $6
+WHERE publication_id = $1
+
+-- name: list_models
+SELECT m.name, m.name_key, m.created_at, m.created_by, m.last_number AS versions, v.id AS newest_id,
+       v.committed_at AS newest_at, v.branch AS newest_branch
+FROM model m LEFT JOIN version v ON (v.model_id, v.number) = (m.id, m.last_number)
+WHERE m.name_key > $1
+ORDER BY m.name_key
+LIMIT $2
+
+-- name: model
+SELECT id, name, name_key, created_at, created_by, last_number AS versions FROM model WHERE name_key = $1
+
+-- name: branches
+SELECT b.name, b.head_number, v.id AS head_id, b.created_at, b.created_by, v.committed_at AS moved_at
+FROM branch b JOIN version v ON (v.model_id, v.number) = (b.model_id, b.head_number)
+WHERE b.model_id = $1 AND b.name > $2
+ORDER BY b.name
+LIMIT $3
+
+-- name: head_of_branch
+SELECT head_number FROM branch WHERE model_id = $1 AND name = $2
+
+-- name: numbers_by_prefix
+SELECT number FROM version WHERE model_id = $1 AND id LIKE $2 || '%' ORDER BY number LIMIT 2
+
+-- name: list_versions
+SELECT number, id, branch, previous_number, stability, track, operator, committed_at, size_bytes, file_count,
+       description, tags, publication_id
+FROM version
+WHERE model_id = $1 AND ($2::bigint IS NULL OR number < $2)
+ORDER BY number DESC
+LIMIT $3
+
+-- name: list_versions_of_branch
+SELECT number, id, branch, previous_number, stability, track, operator, committed_at, size_bytes, file_count,
+       description, tags, publication_id
+FROM version
+WHERE model_id = $1 AND branch = $4 AND ($2::bigint IS NULL OR number < $2)
+ORDER BY number DESC
+LIMIT $3
+
+-- name: walk_log
+WITH RECURSIVE line AS (
+    SELECT v.*, 1 AS step FROM version v WHERE v.model_id = $1 AND v.number = $2
+    UNION ALL
+    SELECT v.*, line.step + 1
+    FROM line JOIN version v ON v.model_id = line.model_id AND v.number = line.previous_number
+    WHERE line.step < $3
+)
+SELECT number, id, branch, previous_number, stability, track, operator, committed_at, size_bytes, file_count,
+       description, tags, publication_id
+FROM line ORDER BY step
+
+-- name: version
+SELECT m.name AS model, v.number, v.id, v.branch, v.previous_number, p.id AS previous_id, v.stability, v.track,
+       v.operator, v.committed_at, v.size_bytes, v.file_count, v.description, v.tags, v.publication_id, v.manifest,
+       v.manifest_bucket, v.manifest_key, v.manifest_version_id, v.manifest_locked_until
+FROM version v JOIN model m ON m.id = v.model_id
+LEFT JOIN version p ON p.model_id = v.model_id AND p.number = v.previous_number
+WHERE v.model_id = $1 AND v.number = $2
+
+-- name: files
+SELECT f.path, f.format, f.role, o.sha256, o.size, o.bucket, o.key, o.version_id, o.lock_mode, o.locked_until
+FROM version_file f JOIN stored_object o ON o.id = f.object_id
+WHERE f.model_id = $1 AND f.number = $2
+ORDER BY f.path
+
+-- name: parents
+SELECT p.parent_id AS id, p.kind, m.name AS model, v.number
+FROM version_parent p
+JOIN version v ON v.id = p.parent_id JOIN model m ON m.id = v.model_id
+WHERE p.model_id = $1 AND p.number = $2
+ORDER BY p.parent_id
+
+-- name: locks_ending
+SELECT o.id, o.bucket, o.key, o.version_id, o.lock_mode,
+       max(t.retention_s) AS retention_s
+FROM stored_object o
+JOIN version_file f ON f.object_id = o.id
+JOIN version v ON (v.model_id, v.number) = (f.model_id, f.number)
+JOIN track t ON t.name = v.track
+WHERE o.locked_until < $1
+GROUP BY o.id
+ORDER BY o.locked_until
+LIMIT $2
+
+-- name: extend_lock
+UPDATE stored_object SET locked_until = greatest(locked_until, $2) WHERE id = $1
+
+-- name: manifest_locks_ending
+SELECT v.id, v.manifest_bucket AS bucket, v.manifest_key AS key, v.manifest_version_id AS version_id,
+       t.lock_mode, t.retention_s
+FROM version v JOIN track t ON t.name = v.track
+WHERE v.manifest_locked_until < $1
+ORDER BY v.manifest_locked_until
+LIMIT $2
+
+-- name: extend_manifest_lock
+UPDATE version SET manifest_locked_until = greatest(manifest_locked_until, $2) WHERE id = $1

@@ -1,0 +1,167 @@
+"""The registry's writes, as few statements for a batch as there are tables; SQL in `sql/queries.sql`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import asyncpg
+
+from muniment.contracts.ids import VersionId, model_key
+from muniment.registry.domain import Commit, Head, KnownVersion, Matched, ModelState, NewVersion, Plan, State, Track
+from muniment.runtime.delivery.transaction import Tx
+from muniment.runtime.settings import RegistrySettings, TrackSettings
+from muniment.runtime.sql import load_queries
+
+SQL = load_queries("muniment.registry")
+
+
+async def prepare_tracks(pool: asyncpg.Pool[Any], settings: RegistrySettings) -> dict[str, Track]:
+    """Make the two tracks that exist from the start, where they are missing; returns all tracks.
+
+    A track's rules in the database win over the settings: changing a setting never weakens a track.
+    """
+    first: tuple[tuple[str, TrackSettings], ...] = (
+        ("production", settings.production),
+        ("experimental", settings.experimental),
+    )
+    for name, track in first:
+        await pool.execute(SQL["put_track"], name, track.lock_mode, track.retention_s)
+    rows = await pool.fetch(SQL["tracks"])
+    return {row["name"]: Track(row["name"], row["lock_mode"], row["retention_s"]) for row in rows}
+
+
+async def known_models(pool: asyncpg.Pool[Any], keys: Iterable[str]) -> dict[str, str]:
+    """The names of existing models, by key."""
+    rows = await pool.fetch(SQL["models_by_key"], list(keys))
+    return {row["name_key"]: row["name"] for row in rows}
+
+
+async def known_versions(source: Any, ids: Iterable[str]) -> dict[VersionId, KnownVersion]:
+    """The versions that exist among the ids; `source` is a pool or a connection."""
+    rows = await source.fetch(SQL["versions_by_id"], list(ids))
+    return {
+        row["id"]: KnownVersion(row["id"], row["model_id"], row["model"], row["number"], row["branch"]) for row in rows
+    }
+
+
+async def load_state(tx: Tx, commits: Sequence[Commit]) -> State:
+    """Make missing models, lock the rows of all (in one order: no two transactions wait in a circle), and read."""
+    names: dict[str, tuple[str, str]] = {}
+    for commit in commits:
+        publication = commit.sealed.draft.publication
+        names.setdefault(model_key(publication.model), (publication.model, commit.operator))
+    keys = sorted(names)
+    created = await tx.connection.fetch(
+        SQL["create_models"], keys, [names[key][0] for key in keys], [names[key][1] for key in keys], tx.now
+    )
+    fresh = {row["id"] for row in created}
+    rows = await tx.connection.fetch(SQL["lock_models"], keys)
+    models = {
+        row["name_key"]: ModelState(row["id"], row["name"], row["last_number"], row["id"] in fresh) for row in rows
+    }
+    wanted = {commit.sealed.draft.id for commit in commits}
+    wanted.update(parent.id for commit in commits for parent in commit.sealed.draft.publication.facts.parents)
+    versions = await known_versions(tx.connection, wanted)
+    head_rows = await tx.connection.fetch(SQL["heads"], [model.id for model in models.values()])
+    heads = {(row["model_id"], row["name"]): Head(row["head_number"], row["head_id"]) for row in head_rows}
+    return State(models, versions, heads)
+
+
+async def write_versions(tx: Tx, new: Sequence[NewVersion]) -> None:
+    """Write versions with their numbers, files, objects, and parents."""
+    if not new:
+        return
+    drafts = [version.commit.sealed.draft for version in new]
+    publications = [draft.publication for draft in drafts]
+    sealed = [version.commit.sealed for version in new]
+    last = {version.model.id: version.number for version in new}
+    await tx.connection.execute(SQL["give_numbers"], list(last), list(last.values()))
+    await tx.connection.execute(
+        SQL["insert_versions"],
+        [version.model.id for version in new],
+        [version.number for version in new],
+        [draft.id for draft in drafts],
+        [publication.publication_id for publication in publications],
+        [publication.branch for publication in publications],
+        [version.previous.number if version.previous else None for version in new],
+        [version.stability for version in new],
+        [draft.track.name for draft in drafts],
+        [version.commit.operator for version in new],
+        [version.commit.authenticated_by for version in new],
+        [draft.manifest for draft in drafts],
+        [seal.manifest.key for seal in sealed],
+        [seal.manifest.version_id for seal in sealed],
+        [seal.locked_until for seal in sealed],
+        [sum(file.size for file in publication.files) for publication in publications],
+        [len(publication.files) for publication in publications],
+        [publication.description for publication in publications],
+        tx.now,
+        sealed[0].manifest.bucket,
+        [json.dumps(publication.tags) for publication in publications],
+    )
+    await _write_files(tx, new)
+    parents = [
+        (version.model.id, version.number, parent.id, parent.kind)
+        for version, publication in zip(new, publications, strict=True)
+        for parent in publication.facts.parents
+    ]
+    if parents:
+        await tx.connection.execute(SQL["insert_parents"], *map(list, zip(*parents, strict=True)))
+
+
+async def _write_files(tx: Tx, new: Sequence[NewVersion]) -> None:
+    files = [(version, file) for version in new for file in version.commit.sealed.draft.publication.files]
+    rows = await tx.connection.fetch(
+        SQL["put_objects"],
+        [file.location.bucket for _, file in files],
+        [file.location.key for _, file in files],
+        [file.location.version_id for _, file in files],
+        [file.sha256 for _, file in files],
+        [file.size for _, file in files],
+        [version.commit.sealed.draft.track.lock_mode for version, _ in files],
+        [version.commit.sealed.locked_until for version, _ in files],
+    )
+    ids = {(row["bucket"], row["key"], row["version_id"]): row["id"] for row in rows}
+    await tx.connection.execute(
+        SQL["insert_files"],
+        [version.model.id for version, _ in files],
+        [version.number for version, _ in files],
+        [file.path for _, file in files],
+        [ids[file.location.bucket, file.location.key, file.location.version_id] for _, file in files],
+        [file.format for _, file in files],
+        [file.role for _, file in files],
+    )
+
+
+async def write_moves(tx: Tx, decided: Plan) -> None:
+    """Move the branches' heads and keep each movement."""
+    moves: list[tuple[int, str, int | None, int, str, str]] = []
+    for outcome in decided.outcomes:
+        if isinstance(outcome, NewVersion):
+            branch = outcome.commit.sealed.draft.publication.branch
+            before = outcome.previous.number if outcome.previous else None
+            moves.append(
+                (outcome.model.id, branch, before, outcome.number, outcome.commit.operator, outcome.commit.cause)
+            )
+        elif isinstance(outcome, Matched) and outcome.move is not None:
+            target, head = outcome.move
+            before = head.number if head else None
+            version = outcome.version
+            moves.append(
+                (version.model_id, target, before, version.number, outcome.commit.operator, outcome.commit.cause)
+            )
+    if not moves:
+        return
+    heads = {(move[0], move[1]): move for move in moves}  # the last movement of each branch
+    ordered = [heads[key] for key in sorted(heads)]
+    await tx.connection.execute(
+        SQL["put_branches"],
+        [move[0] for move in ordered],
+        [move[1] for move in ordered],
+        [move[3] for move in ordered],
+        [move[4] for move in ordered],
+        tx.now,
+    )
+    await tx.connection.execute(SQL["insert_moves"], *map(list, zip(*moves, strict=True)), tx.now)

@@ -1,0 +1,53 @@
+"""The real parts, started once a run, and what each test gets of its own: a database, a topic prefix, a bucket."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+from muniment.adapters.kafka import KafkaConnection
+from muniment.server.parts import Parts, PartsSettings, start_parts
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
+    """Kafka, Postgres and S3, embedded. `MUNIMENT_TEST_DATA_DIR` keeps their data in a folder of your choice."""
+    chosen = os.environ.get("MUNIMENT_TEST_DATA_DIR")
+    folder = Path(chosen) if chosen else tmp_path_factory.mktemp("parts")
+    async with start_parts(PartsSettings(data_dir=folder), on_progress=None) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def kafka(parts: Parts) -> KafkaConnection:
+    """How to reach the broker."""
+    return KafkaConnection(parts.kafka.bootstrap)
+
+
+@pytest.fixture
+def topic_prefix() -> Iterator[str]:
+    """A prefix that no other test uses, so that tests share a broker and no topic."""
+    yield f"t{os.getpid()}-{next(_numbers)}."
+
+
+async def new_database(parts: Parts) -> str:
+    """An empty database; returns its DSN."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    connection = await asyncpg.connect(parts.postgres.dsn)
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+    finally:
+        await connection.close()
+    return parts.postgres.dsn.replace("/muniment?", f"/{name}?")
+
+
+@pytest.fixture
+async def postgres_dsn(parts: Parts) -> str:
+    """A database of the test's own, empty."""
+    return await new_database(parts)
