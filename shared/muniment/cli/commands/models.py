@@ -1,0 +1,66 @@
+"""`muniment models ls|show` and `muniment branches ls`."""
+
+from __future__ import annotations
+
+from muniment.cli.session import DEFAULTS, Column, Common, Limit, application
+from muniment.cli.text import cell, moment, short
+
+app = application("muniment models", "Models.", example="muniment models ls")
+branches_app = application("muniment branches", "The branches of a model.", example="muniment branches ls digits")
+
+_BRANCHES: tuple[Column, ...] = (
+    ("BRANCH", lambda item: cell(item["name"])),
+    ("HEAD", lambda item: cell(item.get("head_number") or item.get("number"))),
+    ("ID", lambda item: short(item.get("head_id") or item.get("head"))),
+    ("MOVED", lambda item: moment(item.get("moved_at") or item.get("updated_at"))),
+)
+
+
+@app.command(name="ls")
+def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
+    """List models."""
+    with common.client() as client:
+        common.rows(
+            (item.raw for item in client.models()),
+            name=lambda item: item["name"],
+            table=(
+                ("MODEL", lambda item: cell(item["name"])),
+                ("VERSIONS", lambda item: cell(item.get("versions"))),
+                ("CREATED", lambda item: moment(item.get("created_at"))),
+                ("UPDATED", lambda item: moment(item.get("updated_at"))),
+            ),
+            limit=limit,
+            empty="there are no models yet: muniment publish DIR --model NAME",
+        )
+
+
+@app.command(name="show")
+def show(model: str, *, common: Common = DEFAULTS) -> None:
+    """Show one model and its branches."""
+    with common.client() as client:
+        found = client.model(model)
+    branches = found.raw.get("branches") or []
+    common.show(
+        found.raw,
+        name=found.name,
+        facts=[
+            ("model", found.name),
+            ("versions", found.raw.get("versions")),
+            ("created", moment(found.raw.get("created_at"))),
+            ("branches", [branch.get("name") if isinstance(branch, dict) else branch for branch in branches]),
+        ],
+    )
+    common.next(f"muniment versions ls {found.name}")
+
+
+@branches_app.command(name="ls")
+def branches_ls(model: str, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
+    """List a model's branches and their heads."""
+    with common.client() as client:
+        common.rows(
+            (item.raw for item in client.branches(model)),
+            name=lambda item: item["name"],
+            table=_BRANCHES,
+            limit=limit,
+            empty=f"{model} has no branches",
+        )

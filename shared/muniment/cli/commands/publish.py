@@ -1,0 +1,138 @@
+"""`muniment publish`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from muniment.cli import options
+from muniment.cli.failures import Usage
+from muniment.cli.progress import ProgressLine
+from muniment.cli.session import DEFAULTS, Common, application
+from muniment.cli.text import moment, size
+from muniment.contracts.errors import MunimentError
+
+if TYPE_CHECKING:
+    from muniment.sdk.client import Client
+    from muniment.sdk.records import Publication
+    from muniment.sdk.transfer.scan import Scan
+
+app = application(
+    "muniment publish",
+    "Publish a directory or files as a version of a model. The files are hashed here and uploaded straight to the "
+    "object store; hidden ones (.git, .cache) are left out.",
+    example="muniment publish out/ --model digits --param lr=0.1 --metric accuracy=0.97 --wait",
+)
+
+
+@app.default
+def publish(
+    *source: Path,
+    model: str,
+    param: Annotated[tuple[str, ...], Parameter(help="NAME=VALUE; a JSON scalar where it reads as one.")] = (),
+    hyperparam: Annotated[tuple[str, ...], Parameter(help="NAME=VALUE, the same.")] = (),
+    metric: Annotated[tuple[str, ...], Parameter(help="NAME=NUMBER.")] = (),
+    dataset: Annotated[tuple[str, ...], Parameter(help="NAME[=URI[@DIGEST]].")] = (),
+    tag: Annotated[tuple[str, ...], Parameter(help="NAME=TEXT.")] = (),
+    role: Annotated[tuple[str, ...], Parameter(help="PATH=ROLE of a file (config, tokenizer, ...).")] = (),
+    parent: Annotated[tuple[str, ...], Parameter(help="sha256:DIGITS[:KIND], a version it was made from.")] = (),
+    branch: Annotated[str, Parameter(help="The branch; experiments are exp/...")] = "main",
+    track: Annotated[str | None, Parameter(help="The track whose rules hold.")] = None,
+    commit: Annotated[
+        Literal["auto", "manual"], Parameter(help="manual: wait as a candidate until a person commits it.")
+    ] = "auto",
+    experiment: Annotated[str | None, Parameter(help="The experiment's id.")] = None,
+    run: Annotated[str | None, Parameter(help="The run's id.")] = None,
+    description: Annotated[str | None, Parameter(help="A text for people.")] = None,
+    git: Annotated[bool, Parameter(help="Record commit, branch and remote of the working directory.")] = False,
+    idempotency_key: Annotated[str | None, Parameter(help="The same key gives the same publication.")] = None,
+    wait: Annotated[bool, Parameter(help="Wait for the outcome.")] = False,
+    timeout: Annotated[float, Parameter(help="Seconds to wait at most.")] = 3600.0,
+    common: Common = DEFAULTS,
+) -> None:
+    """Publish a directory or files as a version of a model."""
+    if not source:
+        raise Usage("nothing to publish is named", expected="a directory, or files")
+    facts: dict[str, Any] = {
+        "params": options.scalars(param, "--param"),
+        "hyperparams": options.scalars(hyperparam, "--hyperparam"),
+        "metrics": options.numbers(metric, "--metric"),
+        "datasets": options.datasets(dataset),
+        "tags": options.pairs(tag, "--tag"),
+        "roles": options.pairs(role, "--role"),
+        "parents": options.parents(parent),
+        "code": _code() if git else None,
+    }
+    with common.client() as client, ProgressLine() as progress:
+        publication = client.publish(
+            source[0] if len(source) == 1 else list(source),
+            model=model,
+            branch=branch,
+            track=track,
+            commit=commit,
+            experiment_id=experiment,
+            run_id=run,
+            description=description,
+            idempotency_key=idempotency_key,
+            wait=wait,
+            timeout=timeout,
+            on_progress=None if common.quiet else progress,
+            on_scan=lambda found: _say_what_goes(common, found),
+            **facts,
+        )
+        answer = _whole(client, publication) if common.json else {}
+    _tell(common, publication, answer)
+
+
+def _whole(client: Client, publication: Publication) -> dict[str, Any]:
+    """The version as the registry records it, so that publishing the same again prints the same."""
+    if publication.version is None:
+        named = {"publication": publication.id}
+        return {**named, **{name: value for name, value in publication.raw.items() if name != "id"}}
+    answer = {"id": publication.version.id, "number": publication.version.number, "branch": publication.version.branch}
+    try:
+        recorded = client.version(publication.version.ref).raw
+    except MunimentError:  # the version is there all the same; only the details are missing
+        recorded = {"model": publication.model}
+    details = {"manifest", "manifest_location", "files", "parents"}
+    return {**answer, **{name: value for name, value in recorded.items() if name not in details}}
+
+
+def _tell(common: Common, publication: Publication, answer: dict[str, Any]) -> None:
+    version = publication.version
+    if version is None:
+        facts = [("publication", publication.id), ("model", publication.model), ("stage", publication.stage)]
+        common.show(answer, name=publication.id, facts=facts)
+        if publication.stage == "candidate":
+            common.next(f"muniment commit {publication.id} --tag NAME=TEXT --description TEXT")
+        else:
+            common.next(f"muniment publications show {publication.id} --wait")
+        return
+    common.show(
+        answer,
+        name=version.id,
+        facts=[
+            ("version", f"{publication.model}/{version.number}"),
+            ("id", version.id),
+            ("branch", version.branch),
+            ("track", version.track),
+            ("committed", moment(version.committed_at)),
+        ],
+    )
+    common.next(f"muniment download {publication.model}/{version.number} DIR")
+
+
+def _say_what_goes(common: Common, found: Scan) -> None:
+    total = size(sum(file.size for file in found.files))
+    common.say(f"publishing {len(found.files)} file{'s' * (len(found.files) != 1)}, {total}")
+    if found.skipped:
+        shown = ", ".join(found.skipped[:5]) + (", ..." if len(found.skipped) > 5 else "")
+        common.say(f"left out, since hidden: {shown}")
+
+
+def _code() -> dict[str, Any] | None:
+    from muniment.sdk.run import code
+
+    return code()

@@ -1,0 +1,91 @@
+"""`muniment up|demo|run|doctor|migrate|topics`: the server is imported only here, and only when one of these runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from muniment.cli.options import address
+from muniment.cli.session import application
+from muniment.contracts.errors import Misconfigured
+
+DataDir = Annotated[
+    Path | None,
+    Parameter(name="--data-dir", help="Where everything is kept; default MUNIMENT_DATA_DIR, else .muniment."),
+]
+Http = Annotated[str | None, Parameter(name="--http", help="HOST:PORT to listen on; default 127.0.0.1:8686.")]
+Json = Annotated[bool, Parameter(name="--json", help="JSON on stdout.")]
+
+up = application(
+    "muniment up",
+    "Start Kafka, Postgres, the object store and all services here, and print `ready URL` when they answer. Stops on "
+    "Ctrl-C; a second start on the same data finds everything as it was.",
+    example="muniment up --data-dir .muniment --http 127.0.0.1:8686",
+)
+demo = application(
+    "muniment demo",
+    "Train two small models, publish them and follow each event through the whole pipeline.",
+    example="muniment demo",
+)
+run = application(
+    "muniment run",
+    "Start the named services in one process, against the external parts that the settings name.",
+    example="muniment run ingest registry --http 0.0.0.0:8686",
+)
+doctor = application("muniment doctor", "Check settings, broker, database and store.", example="muniment doctor --json")
+migrate = application("muniment migrate", "Bring the database schemas up to date.", example="muniment migrate")
+topics = application("muniment topics", "Show the topics, and create missing ones.", example="muniment topics --json")
+
+
+@up.default
+def start_all(*, data_dir: DataDir = None, http: Http = None, json: Json = False) -> int:
+    """Start everything here."""
+    return int(_commands().up(data_dir=data_dir, http=address(http), json=json))
+
+
+@demo.default
+def show_all(*, data_dir: DataDir = None, json: Json = False) -> int:
+    """Run the main job on real input."""
+    return int(_commands().demo(data_dir=data_dir, json=json))
+
+
+@run.default
+def run_services(*services: str, http: Http = None, json: Json = False) -> int:
+    """Start the named services."""
+    return int(_commands().run(list(services), http=address(http), json=json))
+
+
+@doctor.default
+def check(*, json: Json = False) -> int:
+    """Check settings, broker, database and store."""
+    return int(_commands().doctor(json=json))
+
+
+@migrate.default
+def migrate_schemas(*, json: Json = False) -> int:
+    """Bring the database schemas up to date."""
+    return int(_commands().migrate(json=json))
+
+
+@topics.default
+def show_topics(*, json: Json = False) -> int:
+    """Show the topics, and create missing ones."""
+    return int(_commands().topics(json=json))
+
+
+def _commands() -> ModuleType:
+    from importlib import import_module
+
+    try:
+        return import_module("muniment.server.commands")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("muniment") and error.name != "muniment.server":
+            raise  # ours is incomplete: a defect, not a missing extra
+        raise Misconfigured(
+            "server_missing",
+            f"this installation has no server: {error.name} is not installed",
+            hint="pip install 'muniment[embedded]' (or 'muniment[server]' against external parts)",
+        ) from error

@@ -1,0 +1,149 @@
+"""The `muniment` command: finds the module of a command, runs it, and turns what happens into an exit code.
+
+Only the module that a command needs is imported, and `muniment --help` imports none: the table below is the page.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from muniment.cli import failures
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
+    (
+        "Run a registry",
+        (
+            ("up", "server:up", "Start everything here, in one process, and print its URL"),
+            ("demo", "server:demo", "Train two small models and follow them through the whole pipeline"),
+            ("run", "server:run", "Start the named services against external parts"),
+            ("doctor", "server:doctor", "Check settings, broker, database, store and server"),
+            ("migrate", "server:migrate", "Bring the database schemas up to date"),
+            ("topics", "server:topics", "Show the topics, and create those that are missing"),
+        ),
+    ),
+    (
+        "Publish",
+        (
+            ("publish", "publish:app", "Publish a directory or files as a version of a model"),
+            ("publications", "publications:app", "Look at publications: ls, show, abandon"),
+            ("candidates", "candidates:app", "Finished runs that wait for a person: ls, refuse"),
+            ("commit", "candidates:commit_app", "Make a candidate a version"),
+        ),
+    ),
+    (
+        "Models and versions",
+        (
+            ("models", "models:app", "Models: ls, show"),
+            ("versions", "versions:app", "Versions of a model: ls, show"),
+            ("branches", "models:branches_app", "Branches of a model: ls"),
+            ("log", "versions:log_app", "The versions on the way back from a reference"),
+            ("download", "download:app", "Download a version, checked while it streams"),
+            ("verify", "download:verify_app", "Check a version, or a directory against one"),
+        ),
+    ),
+    (
+        "Listen and look back",
+        (
+            ("watch", "watch:app", "Print events as they come"),
+            (
+                "subscriptions",
+                "subscriptions:app",
+                "Webhooks: ls, show, create, pause, resume, delete, test, deliveries",
+            ),
+            ("audit", "audit:app", "The audit log: ls, show"),
+            ("dlq", "dlq:app", "Records that were set aside: ls, show, retry"),
+        ),
+    ),
+    (
+        "Access",
+        (("token", "token:app", "API tokens and publisher keys: ls, create, revoke, key"),),
+    ),
+    (
+        "About",
+        (
+            ("version", "about:version_app", "The version of this program, and of the server"),
+            ("completion", "about:completion_app", "Print a completion script for a shell"),
+        ),
+    ),
+)
+COMMANDS: Final = {name: place for _, commands in GROUPS for name, place, _ in commands}
+
+EPILOGUE: Final = """\
+Every command takes --json (one JSON document, or JSON lines for lists and streams, on stdout), -q (ids alone),
+--server and --credentials; muniment COMMAND --help has an example. Progress and errors go to stderr. With --json an error
+is one line there: {"error": {"code": ..., "message": ..., "expected": ..., "actual": ..., "hint": ...}, "exit": N}
+
+References: digits  digits@main  digits@exp/dropout  digits@1.2.0  digits/3  digits@sha256:ab12cd34
+
+Server and token: --server or MUNIMENT_URL with MUNIMENT_TOKEN, else a credentials file: MUNIMENT_CREDENTIALS,
+.muniment/credentials.json (written by `muniment up`), ~/.config/muniment/credentials.json. NO_COLOR is respected.
+
+Exit codes:
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    tokens = list(sys.argv[1:] if argv is None else argv)
+    if not tokens or tokens[0] in {"-h", "--help", "help"}:
+        sys.stdout.write(root_help())
+        return failures.OK
+    if tokens[0] == "--version":
+        tokens = ["version"]
+    as_json = "--json" in tokens
+    if tokens[0] not in COMMANDS:
+        return failures.report(_unknown(tokens[0]), as_json=as_json)
+    with failures.handled(as_json=as_json, command=tokens[0]) as outcome:
+        outcome.code = _call(load(tokens[0]), tokens[1:])
+    return outcome.code
+
+
+def load(name: str) -> App:
+    """The application of one command."""
+    from importlib import import_module
+
+    module, _, attribute = COMMANDS[name].partition(":")
+    app: App = getattr(import_module(f"muniment.cli.commands.{module}"), attribute)
+    return app
+
+
+def root_help() -> str:
+    """The page that `muniment --help` prints."""
+    lines = [
+        "Usage: muniment COMMAND [OPTIONS]",
+        "",
+        "A model registry where every version is checked, locked, audited and announced.",
+    ]
+    for title, commands in GROUPS:
+        lines += ["", f"{title}:"]
+        lines += [f"  {name:<14} {text}" for name, _, text in commands]
+    lines += [
+        "",
+        "Example:",
+        "  muniment up",
+        "  muniment publish out/ --model digits --metric accuracy=0.97 --wait",
+        "",
+    ]
+    codes = [f"  {code:>3}  {meaning}" for code, meaning in failures.MEANINGS.items()]
+    return "\n".join([*lines, EPILOGUE + "\n".join(codes), ""])
+
+
+def _call(app: App, tokens: Sequence[str]) -> int:
+    result = app(tokens, exit_on_error=False, print_error=False)
+    return result if isinstance(result, int) else failures.OK
+
+
+def _unknown(name: str) -> failures.Usage:
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean `muniment {near[0]}`?" if near else "muniment --help lists the commands"
+    return failures.Usage(f"there is no command {name!r}", hint=hint)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""What every command shares: its common options, its client, and how it writes to stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import App, Group, Parameter
+
+from muniment.cli.text import columns, pairs, styled
+
+if TYPE_CHECKING:
+    from muniment.sdk.client import Client
+
+Column = tuple[str, Callable[[Mapping[str, Any]], str]]
+_BATCH: Final = 500
+
+
+@Parameter(name="*", group=Group("Common options", sort_key=99))
+@dataclass(frozen=True, slots=True)
+class Common:
+    """Options that every command takes."""
+
+    json: bool = False
+    """One JSON document on stdout; JSON lines for lists and streams."""
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False
+    """Print ids alone."""
+    server: str | None = None
+    """The server's URL, instead of MUNIMENT_URL or the credentials file."""
+    credentials: str | None = None
+    """A credentials file: {"url": ..., "token": ...}."""
+    timeout: Annotated[float, Parameter(name="--http-timeout")] = 30.0
+    """Seconds without an answer after which a request is given up."""
+
+    @contextmanager
+    def client(self) -> Iterator[Client]:
+        """A client for the server that options, environment or a credentials file name."""
+        from muniment.sdk.client import Client
+
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            client = Client(self.server, credentials=self.credentials, timeout=self.timeout)
+        for warning in caught:
+            sys.stderr.write(f"{styled('warning:', 'yellow', sys.stderr)} {warning.message}\n")
+        with client:
+            yield client
+
+    def show(self, value: Mapping[str, Any], *, name: object, facts: Iterable[tuple[str, Any]]) -> None:
+        """Print one object: as JSON, as its name alone, or as `facts` for people."""
+        if self.json:
+            _write(dumps(value))
+        elif self.quiet:
+            _write(str(name))
+        else:
+            _write("\n".join(pairs(facts)))
+
+    def line(self, value: Mapping[str, Any], *, name: object, text: str) -> None:
+        """Print one line of a stream."""
+        _write(dumps(value) if self.json else str(name) if self.quiet else text)
+        sys.stdout.flush()
+
+    def rows(
+        self,
+        items: Iterable[Mapping[str, Any]],
+        *,
+        name: Callable[[Mapping[str, Any]], object],
+        table: Sequence[Column],
+        limit: int,
+        empty: str,
+    ) -> None:
+        """Print a list: JSON lines, names, or a table; `limit` rows at most, 0 for all."""
+        source = iter(items)
+        shown = islice(source, limit) if limit else source
+        count = 0
+        if self.json or self.quiet:
+            for item in shown:
+                _write(dumps(item) if self.json else str(name(item)))
+        else:
+            while batch := list(islice(shown, _BATCH)):
+                cells = [[read(item) for _, read in table] for item in batch]
+                lines = columns([title for title, _ in table], cells)
+                _write("\n".join(lines if not count else lines[1:]))
+                count += len(batch)
+            if not count:
+                self.say(empty)
+        if limit and next(source, None) is not None:
+            self.say(f"the first {limit} are shown; --limit 0 shows all")
+
+    def say(self, text: str) -> None:
+        """A remark on stderr, for people only."""
+        if not self.json and not self.quiet:
+            sys.stderr.write(f"{text}\n")
+
+    def next(self, command: str) -> None:
+        """What one would do next."""
+        self.say(f"{styled('next:', 'dim', sys.stderr)} {command}")
+
+
+DEFAULTS: Final = Common()
+Limit = Annotated[int, Parameter(name="--limit")]
+
+
+def application(name: str, help: str, *, example: str = "") -> App:  # noqa: A002  # reason: the word of cyclopts
+    """A command, or a noun to hang commands on. `example` is shown below the options."""
+    return App(
+        name=name,
+        help=help,
+        help_epilogue=f"Example: `{example}`" if example else None,
+        version_flags=[],
+        result_action="return_value",
+        default_parameter=Parameter(negative=(), show_default=False),
+        help_on_error=False,
+    )
+
+
+def dumps(value: Any) -> str:
+    """A JSON value on one line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(f"{text}\n")

@@ -1,0 +1,155 @@
+"""What the server answers, as frozen records. Times are RFC 3339 texts in UTC; `raw` is the whole JSON object.
+
+Fields that this version does not know stay in `raw`, so a newer server does not break an older client.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any, Self
+
+from muniment.contracts.errors import MunimentError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A JSON object of the server's."""
+
+    raw: dict[str, Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """The JSON object as this record. Raises `MunimentError` (`answer_unexpected`) where a field is missing."""
+        known = value if isinstance(value, dict) else {}
+        if known is not value:
+            raise MunimentError(
+                "answer_unexpected", "the answer is no JSON object", expected=cls.__name__, actual=type(value).__name__
+            )
+        given = {item.name: known[item.name] for item in fields(cls) if item.name != "raw" and item.name in known}
+        for item in fields(cls):
+            optional = item.default is not MISSING or item.default_factory is not MISSING
+            if item.name not in given and item.name != "raw" and not optional:
+                raise MunimentError(
+                    "answer_unexpected",
+                    f"the server's answer has no {item.name}",
+                    expected=cls.__name__,
+                    actual=", ".join(sorted(known)) or "an empty object",
+                    hint="do the versions of the client and the server fit? `muniment version --remote` shows both",
+                )
+        return cls(raw=known, **given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version(Record):
+    """A committed version."""
+
+    id: str
+    number: int
+    model: str | None = None
+    branch: str | None = None
+    previous: str | None = None
+    stability: str | None = None
+    track: str | None = None
+    operator: str | None = None
+    committed_at: str | None = None
+    description: str | None = None
+
+    @property
+    def ref(self) -> str:
+        """A reference that will always mean this version."""
+        return f"{self.model}/{self.number}" if self.model else self.id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Publication(Record):
+    """One attempt to turn a finished run into a version."""
+
+    id: str
+    stage: str
+    model: str | None = None
+    branch: str | None = None
+    commit: str | None = None
+    track: str | None = None
+    operator: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    version: Version | None = None
+    rejection: dict[str, Any] | None = None
+    progress: dict[str, int] | None = None
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """The publication, with its version where it has one."""
+        publication = super().of(value)
+        if not publication.raw.get("version"):
+            return publication
+        return replace(publication, version=Version.of({"model": publication.model, **publication.raw["version"]}))
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more happens to it by itself."""
+        return self.stage in {"candidate", "committed", "rejected", "abandoned"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Record):
+    """A named line of work."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch(Record):
+    """A named line of versions in a model."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate(Record):
+    """A validated publication that waits for a person."""
+
+    publication: str
+    model: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteFile(Record):
+    """A file of a version and where to read it: a presigned URL that names the object's version-id."""
+
+    path: str
+    size: int
+    sha256: str
+    url: str = field(repr=False)
+    format: str | None = None
+    expires_at: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry(Record):
+    """One entry of the audit log, at its index."""
+
+    index: int
+    action: str | None = None
+    outcome: str | None = None
+    operator: str | None = None
+    model: str | None = None
+    resource: str | None = None
+    occurred_at: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event(Record):
+    """One outward event of the feed. `cursor` continues after it."""
+
+    cursor: str
+    type: str
+    id: str
+    time: str | None = None
+    model: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def plain(value: Any) -> dict[str, Any]:
+    """A JSON object as it is. Raises `MunimentError` (`answer_unexpected`) for anything else."""
+    return Record.of(value).raw

@@ -1,0 +1,1 @@
+"""Moving bytes: finding and hashing local files, uploading and downloading them with threads, in bounded memory."""
