@@ -127,17 +127,19 @@ class S3Locks:
             )
 
 
-def lock_headers(lock: Lock, data: bytes) -> dict[str, str]:
-    """The headers that put a lock on an object as it is written. S3 wants the body's MD5 with them."""
+def lock_headers(lock: Lock) -> dict[str, str]:
+    """The headers that put a lock on an object as it is written."""
     return {
         "x-amz-object-lock-mode": lock.mode,
         "x-amz-object-lock-retain-until-date": lock.until.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "Content-MD5": content_md5(data),
     }
 
 
 def content_md5(data: bytes) -> str:
-    """RFC 1864: against damage on the way, not for security."""
+    """RFC 1864, against damage on the way. Not for security, and not replaceable by the signature's SHA-256.
+
+    S3 wants it with a lock; SeaweedFS refuses a damaged body for its sake alone: it does not check the signed digest.
+    """
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
 
 

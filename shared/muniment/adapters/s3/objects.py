@@ -16,7 +16,7 @@ from minio.versioningconfig import VersioningConfig
 
 from muniment.adapters.s3.connection import S3Connection
 from muniment.adapters.s3.errors import asking, without_object_lock, without_versioning
-from muniment.adapters.s3.locks import S3Locks, lock_headers, lock_refused
+from muniment.adapters.s3.locks import S3Locks, content_md5, lock_headers, lock_refused
 from muniment.adapters.s3.reading import S3Reading, name
 from muniment.contracts.errors import Conflict, Misconfigured, NotFound, PreconditionFailed
 from muniment.ports.blobs import (
@@ -111,10 +111,10 @@ class S3Objects:
         self, bucket: str, key: str, data: bytes, content_type: str, lock: Lock | None, headers: dict[str, str]
     ) -> Location:
         where = name(bucket, key, None)
-        headers["Content-Type"] = content_type
+        headers |= {"Content-Type": content_type, "Content-MD5": content_md5(data)}
         if lock is not None:
             self._locks.require_lockable(bucket)
-            headers.update(lock_headers(lock, data))
+            headers |= lock_headers(lock)
         try:
             with asking(where):
                 answer = self._connection.request("PUT", bucket, key, body=data, headers=headers)
