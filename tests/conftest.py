@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import pytest
+
 from muniment.adapters.kafka import KafkaConnection
 from muniment.server.parts import Parts, PartsSettings, start_parts
 
@@ -31,9 +32,9 @@ def kafka(parts: Parts) -> KafkaConnection:
 
 
 @pytest.fixture
-def topic_prefix() -> Iterator[str]:
+def topic_prefix() -> str:
     """A prefix that no other test uses, so that tests share a broker and no topic."""
-    yield f"t{os.getpid()}-{next(_numbers)}."
+    return f"t{os.getpid()}-{next(_numbers)}."
 
 
 async def new_database(parts: Parts) -> str:

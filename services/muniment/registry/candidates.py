@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from muniment.contracts import strict_json
+from muniment.contracts import ids, strict_json
 from muniment.contracts.codec import parse
 from muniment.contracts.errors import Conflict, NotFound, Rejected
 from muniment.contracts.events import Cause, Change, ModelValidated, RegistryChanged, Tags
@@ -91,7 +91,7 @@ class Candidates:
                     kind="candidate-refused",
                     model=full["model"],
                     operator=by.operator,
-                    publication_id=full["publication_id"].__str__(),
+                    publication_id=ids.publication_id(publication_id),
                     changes=(
                         Change(path="state", before="waiting", after="refused"),
                         Change(path="reason", after=reason),
@@ -147,9 +147,14 @@ def decided(publication: ModelValidated, decision: Decision) -> ModelValidated:
 
 def _not_found(publication_id: str) -> NotFound:
     return NotFound(
-        "candidate_not_found", "no candidate has this publication id", actual=publication_id, hint="muniment candidates ls"
+        "candidate_not_found",
+        "no candidate has this publication id",
+        actual=publication_id,
+        hint="muniment candidates ls",
     )
 
 
 def _refused_before(publication_id: str, reason: str | None) -> Rejected:
-    return Conflict("candidate_refused", f"the candidate was refused: {reason or 'by someone else'}", actual=publication_id)
+    return Conflict(
+        "candidate_refused", f"the candidate was refused: {reason or 'by someone else'}", actual=publication_id
+    )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -17,6 +16,7 @@ from muniment.contracts.reference import BASELINE, Reference, parse_reference
 from muniment.ports.blobs import BlobStore, Location
 from muniment.ports.clock import Clock
 from muniment.registry.store import SQL
+from muniment.runtime.http.pages import Page
 
 Json = dict[str, Any]
 
@@ -30,39 +30,52 @@ class Reads:
     clock: Clock
     download_expiry_s: int
 
-    async def models(self, after: str, limit: int) -> list[Json]:
-        """Models by name, from after the key `after`."""
-        rows = await self.pool.fetch(SQL["list_models"], after, limit)
-        return [_plain(row) for row in rows]
+    async def models(self, page: Page) -> Json:
+        """Models by name."""
+        (after,) = page.after(str) or ("",)
+        rows = await self.pool.fetch(SQL["list_models"], after, page.fetch)
+        return page.answer(rows, item=_model_row, key=lambda row: (row["name_key"],))
 
     async def model(self, name: str) -> Json:
         """One model with its branches (the first hundred). Raises `NotFound` (`model_not_found`)."""
         row = await self._model(model_name(name))
-        branches = await self.branches(name, "", 100)
-        return {**_plain(row, leave_out=("id", "name_key")), "branches": branches}
+        branches = await self.pool.fetch(SQL["branches"], row["id"], "", 100)
+        return {**_model_row(row), "branches": [_branch(branch) for branch in branches]}
 
-    async def branches(self, name: str, after: str, limit: int) -> list[Json]:
+    async def branches(self, name: str, page: Page) -> Json:
         """A model's branches by name."""
-        row = await self._model(model_name(name))
-        rows = await self.pool.fetch(SQL["branches"], row["id"], after, limit)
-        return [_plain(row) for row in rows]
+        (after,) = page.after(str) or ("",)
+        model = await self._model(model_name(name))
+        rows = await self.pool.fetch(SQL["branches"], model["id"], after, page.fetch)
+        return page.answer(rows, item=_branch, key=lambda row: (row["name"],))
 
-    async def versions(self, name: str, branch: str | None, below: int | None, limit: int) -> list[Json]:
-        """A model's versions, newest first, from below the number `below`."""
-        row = await self._model(model_name(name))
+    async def versions(self, name: str, branch: str | None, page: Page) -> Json:
+        """A model's versions, newest first."""
+        (below,) = page.after(int) or (None,)
+        model = await self._model(model_name(name))
         if branch is None:
-            rows = await self.pool.fetch(SQL["list_versions"], row["id"], below, limit)
+            rows = await self.pool.fetch(SQL["list_versions"], model["id"], below, page.fetch)
         else:
-            rows = await self.pool.fetch(SQL["list_versions_of_branch"], row["id"], below, limit, branch)
-        return [_version_row(item, row["name"]) for item in rows]
+            rows = await self.pool.fetch(SQL["list_versions_of_branch"], model["id"], below, page.fetch, branch)
+        return page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
 
-    async def log(self, ref: str, start: int | None, limit: int) -> list[Json]:
-        """The line of versions that leads to a reference, newest first; `start` continues at that number."""
+    async def log(self, ref: str, page: Page) -> Json:
+        """The line of versions that leads to a reference, newest first."""
         reference = parse_reference(ref)
-        row = await self._model(reference.model)
-        number = start if start is not None else await self._number(reference, row)
-        rows = await self.pool.fetch(SQL["walk_log"], row["id"], number, limit)
-        return [_version_row(item, row["name"]) for item in rows]
+        model = await self._model(reference.model)
+        (last,) = page.after(int) or (None,)
+        if last is None:
+            start: int | None = await self._number(reference, model)
+        else:
+            start = await self.pool.fetchval(SQL["previous_number"], model["id"], last)
+        rows = [] if start is None else await self.pool.fetch(SQL["walk_log"], model["id"], start, page.fetch)
+        return page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
+
+    async def candidates(self, state: str | None, model: str | None, page: Page) -> Json:
+        """Candidates, newest first."""
+        (below,) = page.after(int) or (None,)
+        rows = await self.pool.fetch(SQL["candidates"], below, state, model, page.fetch)
+        return page.answer(rows, item=_candidate, key=lambda row: (row["seq"],))
 
     async def resolve(self, ref: str) -> tuple[int, int]:
         """(model id, number) of a reference. Raises `NotFound` and `Conflict` (`reference_ambiguous`)."""
@@ -85,8 +98,13 @@ class Reads:
             "version_id": row["manifest_version_id"],
         }
         answer["files"] = [_file(file) for file in files]
-        answer["parents"] = [_plain(parent) for parent in parents]
+        answer["parents"] = [dict(parent) for parent in parents]
         return answer
+
+    async def version_by_id(self, version_id: str) -> Json:
+        """The version with this id."""
+        row = (await self.pool.fetch(SQL["versions_by_id"], [version_id]))[0]
+        return await self.version(f"{row['model']}/{row['number']}")
 
     async def manifest(self, ref: str) -> bytes:
         """The canonical manifest: its SHA-256 is the version's id."""
@@ -113,15 +131,17 @@ class Reads:
         }
 
     async def _model(self, name: ModelName) -> asyncpg.Record:
-        row = await self.pool.fetchrow(SQL["model"], model_key(name))
+        row: asyncpg.Record | None = await self.pool.fetchrow(SQL["model"], model_key(name))
         if row is None:
             raise NotFound("model_not_found", f"there is no model {name!r}", actual=name, hint="muniment models ls")
         return row
 
     async def _version(self, model_id: int, number: int, ref: str) -> asyncpg.Record:
-        row = await self.pool.fetchrow(SQL["version"], model_id, number)
+        row: asyncpg.Record | None = await self.pool.fetchrow(SQL["version"], model_id, number)
         if row is None:
-            raise NotFound("version_not_found", f"{ref} names no version", actual=ref, hint="muniment versions ls MODEL")
+            raise NotFound(
+                "version_not_found", f"{ref} names no version", actual=ref, hint="muniment versions ls MODEL"
+            )
         return row
 
     async def _number(self, reference: Reference, model: asyncpg.Record) -> int:
@@ -163,12 +183,42 @@ def _what_is_missing(reference: Reference) -> str:
     return "there is no such " + ("release" if reference.kind == "release" else "branch or pointer")
 
 
-def _plain(row: asyncpg.Record, leave_out: Sequence[str] = ()) -> Json:
+def _model_row(row: asyncpg.Record) -> Json:
+    hidden = {"id", "name_key"}
+    return {name: _json(value) for name, value in row.items() if name not in hidden}
+
+
+def _branch(row: asyncpg.Record) -> Json:
+    return {name: _json(value) for name, value in row.items()}
+
+
+def _candidate(row: asyncpg.Record) -> Json:
+    publication = json.loads(row["publication"])
+    facts = publication["facts"]
     return {
-        name: rfc3339(value) if name.endswith("_at") and value is not None else value
-        for name, value in row.items()
-        if name not in leave_out
+        "publication": str(row["publication_id"]),
+        "model": row["model"],
+        "state": row["state"],
+        "operator": row["operator"],
+        "branch": publication.get("branch", "main"),
+        "track": publication.get("track"),
+        "description": publication.get("description"),
+        "tags": publication.get("tags", {}),
+        "run_id": facts.get("run_id"),
+        "experiment_id": facts.get("experiment_id"),
+        "metrics": facts.get("metrics", {}),
+        "file_count": len(publication["files"]),
+        "size": sum(file["size"] for file in publication["files"]),
+        "validated_at": rfc3339(row["validated_at"]),
+        "decided_at": _json(row["decided_at"]),
+        "decided_by": row["decided_by"],
+        "reason": row["reason"],
+        "version": row["version_id"],
     }
+
+
+def _json(value: Any) -> Any:
+    return rfc3339(value) if isinstance(value, datetime) else value
 
 
 def _version_row(row: asyncpg.Record, model: str) -> Json:

@@ -53,8 +53,8 @@ def model_key(name: ModelName) -> str:
 def branch_name(text: str) -> BranchName:
     """The text as a branch name, or `Rejected` with code `branch_name_invalid`.
 
-    Names that read as another kind of reference (a number, a release, a digest) are refused: branches, pointers and
-    releases of a model share one namespace.
+    Names that read as another kind of reference (a number, a release, a digest) or as the end of a URL under one are
+    refused: branches, pointers and releases of a model share one namespace.
     """
     allowed = len(text) <= 128 and _BRANCH.fullmatch(text) and ".." not in text
     if not allowed or text[0].isdigit() or any(part.endswith(".") for part in text.split("/")):
@@ -64,7 +64,7 @@ def branch_name(text: str) -> BranchName:
             expected="main, or words of [A-Za-z0-9._-] joined by '/', not starting with a digit, e.g. exp/dropout",
             actual=repr(text[:140]),
         )
-    if text.lower() in {"baseline", "head", "latest"}:
+    if text.lower() in {"baseline", "head", "latest"} or text.rsplit("/", 1)[-1] in {"manifest", "files"}:
         raise Rejected("branch_name_invalid", f"{text!r} is reserved and cannot name a branch", actual=repr(text))
     return BranchName(text)
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import muniment.runtime.delivery as delivery
 import pytest
 from aiokafka import AIOKafkaProducer
 from faststream.kafka import KafkaBroker
+
+import muniment.runtime.delivery as delivery
 from muniment.adapters.kafka import KafkaConnection, KafkaPublisher, TopicLayout, ensure_topics
 from muniment.adapters.postgres import Schema, connect, migrate, open_pool
 from muniment.contracts import topics

@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+
 from muniment.contracts.cloudevent import encode
 
 from .conftest import Toy, event, eventually

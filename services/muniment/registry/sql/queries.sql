@@ -152,6 +152,9 @@ SELECT number, id, branch, previous_number, stability, track, operator, committe
        description, tags, publication_id
 FROM line ORDER BY step
 
+-- name: previous_number
+SELECT previous_number FROM version WHERE model_id = $1 AND number = $2
+
 -- name: version
 SELECT m.name AS model, v.number, v.id, v.branch, v.previous_number, p.id AS previous_id, v.stability, v.track,
        v.operator, v.committed_at, v.size_bytes, v.file_count, v.description, v.tags, v.publication_id, v.manifest,

@@ -49,6 +49,11 @@ class Tx:
     topic_prefix: str
     now: datetime
     outbox: list[OutboxRow] = field(default_factory=list)
+    callbacks: list[Callable[[], None]] = field(default_factory=list)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call this once the transaction has committed, to wake whoever waits in this process. Never on a rollback."""
+        self.callbacks.append(callback)
 
     def emit(
         self,
@@ -143,6 +148,8 @@ class Transactions:
                 yield tx
                 await flush(tx)
             sent = bool(tx.outbox)
+        for callback in tx.callbacks:
+            callback()
         if sent and not self.wake_relay():
             await self.pool.execute(SQL["notify_relay"], f"muniment_outbox_{self.service}")
 

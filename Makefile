@@ -1,0 +1,55 @@
+# Muniment. `make help` lists the targets. Needs git, make and Python 3.11 or newer; everything else it fetches.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATA ?= .muniment
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test check fmt lint types schemas lock bench clean
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with the muniment command in it
+
+$(STAMP): requirements/dev.lock requirements/bootstrap.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "muniment needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked dependencies into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## run the main job from beginning to end on real parts
+	@$(BIN)/muniment demo
+
+up: setup ## keep a stack running (Ctrl-C stops it); DATA=folder keeps its data
+	@$(BIN)/muniment up --data-dir $(DATA)
+
+test: setup ## set up what is missing and run the whole suite
+	@$(BIN)/python -m pytest
+
+check: lint types test ## everything that CI runs
+
+fmt: setup ## format the code
+	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+lint: setup ## style and mistakes
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+types: setup ## strict types
+	@$(BIN)/mypy services shared
+
+schemas: setup ## write the JSON Schemas, AsyncAPI and the README's table from the declarations
+	@$(BIN)/python -m muniment.runtime.schema_files README.md
+
+lock: setup ## resolve the dependencies anew, with hashes and without host names
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements/dev.lock
+	@echo uv | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --python-version 3.11 - --output-file requirements/bootstrap.lock
+
+clean: ## remove what was installed and built (data folders stay)
+	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,74 @@
+"""Reading one file of a publication: copy it in if it lies in a landing bucket, hash every byte, look at its format."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from muniment.checksum_validator.domain import Found, differs, judge, mismatch
+from muniment.checksum_validator.formats import inspect
+from muniment.contracts.errors import NotFound, PreconditionFailed, Rejected, Transient
+from muniment.contracts.events import ObjectLocation, StagedFile, ValidatedFile
+from muniment.ports.blobs import BlobStore, HashResult, Location
+
+
+@dataclass(frozen=True, slots=True)
+class FileReader:
+    """Reads files by version-id. Memory stays bounded whatever a file holds."""
+
+    blobs: BlobStore
+    bucket: str
+    allow_executable: bool
+
+    async def read(self, file: StagedFile, progress: Callable[[int], None]) -> ValidatedFile:
+        """The file as validated.
+
+        1. A file in a landing bucket is copied first, on the condition that it still is the version that was named:
+           what is hashed then is what was stored here, where its owner cannot change it.
+        2. Hash every byte of exactly that version-id.
+        3. A mismatch is read once more before it is called one: damage on the way is not the file's fault.
+        4. Look at the format by content; nothing is ever deserialised.
+
+        Raises `Rejected` with the verdict, `Transient` when the store does not answer as it should.
+        """
+        place = Location(file.location.bucket, file.location.key, file.location.version_id)
+        try:
+            if file.origin == "landing":
+                place = await self._copy_in(file, place)
+            hashed = await self.blobs.hash(place, progress=progress)
+            found = self._found(place, hashed)
+            if differs(file, found):
+                again = await self.blobs.hash(place)
+                if (again.sha256, again.size) != (hashed.sha256, hashed.size):
+                    raise Transient("store_inconsistent", f"two reads of {file.path} gave different bytes")
+                raise mismatch(file, found)
+        except NotFound as error:
+            raise Rejected(
+                "file_missing",
+                f"{file.path} is not in the store any more",
+                expected=f"{file.location.key} version {file.location.version_id}",
+                actual="deleted",
+                hint="publish the file again",
+            ) from error
+        reader = self.blobs.random_reader(place, size=hashed.size, edges=hashed.edges)
+        inspection = await asyncio.to_thread(inspect, reader, name=file.path, declared=file.format)
+        return judge(
+            file,
+            Found(found.location, found.sha256, found.size, inspection),
+            allow_executable=self.allow_executable,
+        )
+
+    async def _copy_in(self, file: StagedFile, place: Location) -> Location:
+        source = await self.blobs.stat(place.bucket, place.key, place.version_id)
+        if source.size != file.size:
+            raise mismatch(file, Found(file.location, file.sha256, source.size))
+        try:
+            return await self.blobs.copy(source, self.bucket, f"blobs/sha256/{file.sha256[:2]}/{file.sha256}")
+        except PreconditionFailed as error:
+            raise Transient("source_changed", f"{file.path} changed while it was copied") from error
+
+    @staticmethod
+    def _found(place: Location, hashed: HashResult) -> Found:
+        location = ObjectLocation(bucket=place.bucket, key=place.key, version_id=place.version_id)
+        return Found(location, hashed.sha256, hashed.size)

@@ -1,0 +1,195 @@
+"""The workers: lease jobs, read their files, record the verdicts.
+
+Leases make this safe with any number of processes: a worker that is killed stops renewing, its job falls due again and
+another reads the files from their beginning; one that was only paused finds that its epoch is no longer the newest and
+its verdict is not recorded. Verdicts that are ready together share one transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from muniment.adapters.postgres import RACES, UNAVAILABLE
+from muniment.checksum_validator.reading import FileReader
+from muniment.checksum_validator.store import SQL, Job, job_of
+from muniment.checksum_validator.verdicts import Verdict, announce, announce_progress
+from muniment.contracts.errors import MunimentError, Rejected, Transient
+from muniment.runtime.delivery.transaction import Transactions
+from muniment.runtime.settings import ValidatorSettings
+from muniment.runtime.stop_point import reached
+
+log = structlog.get_logger(__name__)
+
+_IDLE_S: Final = 5.0
+_PROGRESS_S: Final = 1.0
+_FILES_AT_ONCE: Final = 4
+_KEEP_DAYS: Final = 31
+_PRUNE_EVERY_S: Final = 600.0
+
+
+@dataclass(slots=True)
+class Workers:
+    """The workers of one process."""
+
+    transactions: Transactions
+    reader: FileReader
+    settings: ValidatorSettings
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _verdicts: asyncio.Queue[Verdict] = field(default_factory=asyncio.Queue)
+
+    def wake(self) -> None:
+        """There may be a job."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Lease and work, for ever."""
+        recorder = asyncio.create_task(self._record())
+        try:
+            while True:
+                try:
+                    await self._lease_some()
+                except (*UNAVAILABLE, *RACES) as error:
+                    log.warning("no jobs leased; the database is away", error=repr(error)[:300])
+                    await asyncio.sleep(1.0)
+                if recorder.done():
+                    recorder.result()
+        finally:
+            recorder.cancel()
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(recorder, *self._running, return_exceptions=True)
+
+    async def _lease_some(self) -> None:
+        self._woken.clear()
+        free = self.settings.workers - len(self._running)
+        rows: list[Any] = []
+        if free > 0:
+            rows = await self.transactions.pool.fetch(SQL["lease"], free, self.settings.lease_s)
+        for row in rows:
+            task = asyncio.create_task(self._work(job_of(row)))
+            self._running.add(task)
+            task.add_done_callback(self._finished)
+        if len(rows) < free or free <= 0:
+            await self._until_woken()
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._woken.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("worker failed; its job falls due again", exc_info=error)
+
+    async def _until_woken(self) -> None:
+        seconds = _IDLE_S
+        if not self._running:
+            due = await self.transactions.pool.fetchval(SQL["next_due"])
+            if due is not None:
+                seconds = min(max(due, 0.01), _IDLE_S)
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    async def _work(self, job: Job) -> None:
+        done = 0
+
+        def progress(count: int) -> None:  # called in the reading thread; an int's addition needs no lock here
+            nonlocal done
+            done += count
+
+        renewing: asyncio.Future[Any] = asyncio.create_task(self._renew(job, lambda: done))
+        slots = asyncio.Semaphore(_FILES_AT_ONCE)
+
+        async def read(file: Any) -> Any:
+            async with slots:
+                return await self.reader.read(file, progress)
+
+        reads = [asyncio.create_task(read(file)) for file in job.trained.files]
+        reading: asyncio.Future[list[Any]] = asyncio.gather(*reads)
+        try:
+            await asyncio.wait([renewing, reading], return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                return  # the lease is lost: another worker has the job
+            files = tuple(reading.result())
+        except Rejected as error:
+            await self._verdicts.put(Verdict(job, error=error))
+        except Exception as error:  # noqa: BLE001  # reason: whatever it was, the job gets another try or an end
+            await self._put_off(job, error)
+        else:
+            reached("checksum-validator.read")
+            await self._verdicts.put(Verdict(job, files=files))
+        finally:
+            for task in (renewing, *reads):  # one bad file ends the reading of the others
+                task.cancel()
+            await asyncio.gather(renewing, reading, *reads, return_exceptions=True)
+
+    async def _renew(self, job: Job, done: Any) -> None:
+        """Keep the lease and tell the progress; ends when the lease is lost."""
+        while True:
+            await asyncio.sleep(min(_PROGRESS_S, self.settings.lease_s / 3))
+            try:
+                async with self.transactions.begin() as tx:
+                    held = await tx.connection.fetchval(
+                        SQL["renew"], job.key, job.epoch, self.settings.lease_s, min(done(), job.size)
+                    )
+                    if held is None:
+                        return
+                    announce_progress(tx, job, min(done(), job.size))
+            except (*UNAVAILABLE, *RACES) as error:
+                log.info("lease not renewed", error=repr(error)[:200])
+
+    async def _put_off(self, job: Job, error: Exception) -> None:
+        """Let the job fall due later; a failure that is not transient, or never heals, ends it."""
+        if job.attempts >= self.settings.max_attempts or not isinstance(error, (Transient, OSError)):
+            log.error("validation failed", publication=job.trained.publication_id, exc_info=error)
+            code = error.code if isinstance(error, MunimentError) else "validation_failed"
+            last = Rejected(code, f"the files could not be validated: {type(error).__name__}: {error}"[:1500])
+            await self._verdicts.put(Verdict(job, error=last))
+            return
+        wait = min(self.settings.retry_base_s * 2 ** min(job.attempts - 1, 10), 300.0)
+        log.info("validation put off", publication=job.trained.publication_id, seconds=wait, error=str(error)[:300])
+        try:
+            await self.transactions.pool.execute(SQL["put_off"], job.key, job.epoch, wait, str(error)[:1000])
+        except (*UNAVAILABLE, *RACES) as failure:
+            log.info("job not put off; it falls due when its lease ends", error=repr(failure)[:200])
+
+    async def _record(self) -> None:
+        """Record verdicts, all that are ready in one transaction."""
+        pruned_at = 0.0
+        while True:
+            batch = [await self._verdicts.get()]
+            while not self._verdicts.empty() and len(batch) < self.settings.workers:
+                batch.append(self._verdicts.get_nowait())
+            try:
+                await self._record_batch(batch)
+            except (*UNAVAILABLE, *RACES) as error:
+                # Nothing is lost: the leases end and the files are read again.
+                log.warning("verdicts not recorded", jobs=len(batch), error=repr(error)[:300])
+            now = asyncio.get_running_loop().time()
+            if now - pruned_at > _PRUNE_EVERY_S:
+                pruned_at = now
+                before = self.transactions.clock.now() - timedelta(days=_KEEP_DAYS)
+                await self.transactions.pool.execute(SQL["prune_jobs"], before, 5_000)
+
+    async def _record_batch(self, batch: Sequence[Verdict]) -> None:
+        async with self.transactions.begin() as tx:
+            rows = await tx.connection.fetch(
+                SQL["finish"],
+                [verdict.job.key for verdict in batch],
+                [verdict.job.epoch for verdict in batch],
+                [verdict.word for verdict in batch],
+            )
+            mine: set[UUID] = {row["publication_id"] for row in rows}
+            for verdict in batch:
+                if verdict.job.key in mine:
+                    announce(tx, verdict)
+            reached("checksum-validator.before-commit")
+        reached("checksum-validator.after-commit")

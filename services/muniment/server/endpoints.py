@@ -1,0 +1,70 @@
+"""From settings to running parts to the endpoints that the stack connects to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from muniment.adapters.kafka import KafkaConnection
+from muniment.contracts.errors import Misconfigured
+from muniment.runtime.settings import Settings
+from muniment.server.parts import Parts, PartsSettings, start_parts
+from muniment.server.stack import Endpoints
+
+
+def parts_settings(settings: Settings) -> PartsSettings:
+    """The part of the settings that decides where the three parts come from."""
+    kafka = settings.kafka.model_dump(
+        include={"mode", "bootstrap", "port", "security_protocol", "sasl_mechanism", "username", "password", "cafile"}
+    )
+    postgres = settings.postgres.model_dump(include={"mode", "dsn"})
+    s3 = settings.s3.model_dump(include={"mode", "endpoint", "port", "region", "access_key", "secret_key"})
+    return PartsSettings.model_validate({"data_dir": settings.data_dir, "kafka": kafka, "postgres": postgres, "s3": s3})
+
+
+@asynccontextmanager
+async def started_parts(settings: Settings, progress: Callable[[str], None]) -> AsyncIterator[tuple[Parts, Endpoints]]:
+    """Start what is embedded or in containers, check what is external, and say where everything is."""
+    async with start_parts(parts_settings(settings), on_progress=progress) as parts:
+        yield parts, endpoints_of(parts)
+
+
+def endpoints_of(parts: Parts) -> Endpoints:
+    """The parts as the stack connects to them."""
+    kafka = parts.kafka
+    return Endpoints(
+        kafka=KafkaConnection(
+            bootstrap=kafka.bootstrap,
+            security_protocol=kafka.security_protocol,
+            sasl_mechanism=kafka.sasl_mechanism,
+            username=kafka.username,
+            password=kafka.password.get_secret_value() if kafka.password else None,
+            cafile=kafka.cafile,
+        ),
+        postgres_dsn=parts.postgres.dsn,
+        s3_endpoint=parts.s3.endpoint,
+        s3_access_key=parts.s3.access_key,
+        s3_secret_key=parts.s3.secret_key,
+        s3_region=parts.s3.region,
+    )
+
+
+def require_external(settings: Settings) -> None:
+    """`muniment run` shares its parts with other processes, so all three must be named. Raises `Misconfigured`."""
+    embedded = [
+        name
+        for name, mode in (
+            ("kafka", settings.kafka.mode),
+            ("postgres", settings.postgres.mode),
+            ("s3", settings.s3.mode),
+        )
+        if mode != "external"
+    ]
+    if embedded:
+        raise Misconfigured(
+            "parts_not_external",
+            "single services need parts that other processes can reach",
+            expected="MUNIMENT_KAFKA__MODE, MUNIMENT_POSTGRES__MODE and MUNIMENT_S3__MODE set to external",
+            actual=f"not external: {', '.join(embedded)}",
+            hint="muniment up --parts-env prints the settings of a running stack's parts, or use compose.yaml",
+        )

@@ -1,0 +1,213 @@
+"""The composition root: services, broker, relays, HTTP, in one process. What is opened last is closed first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import structlog
+from faststream.kafka import KafkaBroker
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+from muniment.server.web import serve_http
+
+from muniment.adapters.kafka import KafkaConnection, KafkaPublisher, TopicLayout, ensure_topics
+from muniment.adapters.postgres import connect, migrate, open_pool
+from muniment.contracts import topics
+from muniment.ports.blobs import BlobStore
+from muniment.ports.clock import SystemClock
+from muniment.runtime.delivery.processor import Processor
+from muniment.runtime.delivery.relay import Relay
+from muniment.runtime.delivery.subscriber import Subscriber
+from muniment.runtime.delivery.transaction import Transactions
+from muniment.runtime.identity.store import Identity
+from muniment.runtime.service import Built, Deps, Service
+from muniment.runtime.settings import Settings
+from muniment.server.checks import check_settings, ready_checks
+from muniment.server.store import open_store
+from muniment.server.wiring import schemas
+
+log = structlog.get_logger(__name__)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the three parts are."""
+
+    kafka: KafkaConnection
+    postgres_dsn: str
+    s3_endpoint: str
+    s3_access_key: str
+    s3_secret_key: str
+    s3_region: str
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A running stack. `failed` ends with the error of the first loop that stopped by itself."""
+
+    url: str
+    identity: Identity
+    failed: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    service: Service
+    built: Built
+    relay: Relay
+    processor: Processor
+
+
+@asynccontextmanager
+async def running_stack(
+    settings: Settings, endpoints: Endpoints, services: Sequence[Service], progress: Progress
+) -> AsyncIterator[Running]:
+    """Run the services until the end of the block.
+
+    Order of start: schema, topics, store, identities, services' own checks, relays, subscribers, HTTP. A service takes
+    no event and answers no request before everything it needs has answered. Stopping goes the other way: requests and
+    events first, then the work they left, then connections.
+    """
+    check_settings(settings)
+    services = tuple(services)
+    layout = TopicLayout(settings.kafka.topic_prefix, settings.kafka.partitions, settings.kafka.replication)
+    progress("migrating the database")
+    await migrate(endpoints.postgres_dsn, schemas(services))
+    progress("checking the topics")
+    wanted = (*topics.ALL, *(topic for service in services for topic in topics.owned_by(service.name)))
+    await ensure_topics(endpoints.kafka, wanted, layout)
+    async with AsyncExitStack() as stack:
+        progress("opening the store")
+        blobs = await stack.enter_async_context(open_store(settings, endpoints))
+        identity_pool = await open_pool(endpoints.postgres_dsn, "identity", max_size=4)
+        stack.push_async_callback(identity_pool.close)
+        identity = Identity(identity_pool, SystemClock())
+        publisher = KafkaPublisher(endpoints.kafka)
+        stack.push_async_callback(publisher.close)
+        started = [
+            await _build(service, settings, endpoints, blobs, identity, publisher, stack) for service in services
+        ]
+        loops = _Loops()
+        stack.push_async_callback(loops.stop)
+        for one in started:
+            if one.built.start is not None:
+                await one.built.start()
+            loops.add(f"{one.service.name}: relay", one.relay.run())
+            for task in one.built.tasks:
+                loops.add(f"{one.service.name}: {getattr(task, '__qualname__', 'task')}", task())
+        progress("joining the consumer groups")
+        broker = _broker(endpoints.kafka)
+        for one in started:
+            if one.processor.routes:
+                Subscriber(one.processor, SystemClock(), settings.delivery.batch_records).register(broker)
+        stack.push_async_callback(_stop_broker, broker)
+        await broker.start()
+        listener = _listen(settings.http.host, settings.http.port)
+        routers = [one.built.router for one in started if one.built.router is not None]
+        checks = ready_checks(endpoints, identity_pool, blobs, settings.s3.bucket)
+        loops.add(
+            "http",
+            await stack.enter_async_context(
+                serve_http(settings, listener, services, routers, identity, checks, started)
+            ),
+        )
+        host, port = listener.getsockname()[:2]
+        yield Running(f"http://{f'[{host}]' if ':' in host else host}:{port}", identity, loops.failed)
+
+
+async def _build(
+    service: Service,
+    settings: Settings,
+    endpoints: Endpoints,
+    blobs: BlobStore,
+    identity: Identity,
+    publisher: KafkaPublisher,
+    stack: AsyncExitStack,
+) -> _Started:
+    dsn = endpoints.postgres_dsn
+    pool = await open_pool(dsn, service.schema, max_size=settings.postgres.pool_max)
+    stack.push_async_callback(_close_pool, pool)
+    clock = SystemClock()
+    relay = Relay(service.name, lambda: connect(dsn, service.schema), publisher, clock, settings.delivery.keep_days)
+    transactions = Transactions(pool, service.name, settings.kafka.topic_prefix, clock, relay.wake)
+    built = service.build(Deps(settings, pool, transactions, blobs, identity, clock))
+    group = f"{settings.kafka.group_prefix}{service.name}"
+    processor = Processor(service.name, group, built.routes, transactions, settings.delivery)
+    return _Started(service, built, relay, processor)
+
+
+class _Loops:
+    """The stack's endless tasks. One that ends is a failure of the whole."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, name: str, loop: Any) -> None:
+        self._tasks.add(asyncio.create_task(loop, name=name))
+
+    async def failed(self) -> None:
+        """Wait until a loop ends, and raise its error."""
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if task.cancelled():
+                continue
+            if (error := task.exception()) is not None:
+                raise error
+            raise RuntimeError(f"{task.get_name()} ended by itself")
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _broker(connection: KafkaConnection) -> KafkaBroker:
+    return KafkaBroker(
+        connection.bootstrap,
+        client_id="muniment",
+        allow_auto_create_topics=False,  # topics are declared and made by us; a typing error must not make one
+        consumer_only=True,
+        graceful_timeout=15.0,
+        security=_security(connection),
+        logger=None,
+    )
+
+
+def _security(connection: KafkaConnection) -> BaseSecurity | None:
+    if connection.security_protocol == "PLAINTEXT":
+        return None
+    context = connection.ssl_context()
+    if connection.sasl_mechanism is None:
+        return BaseSecurity(ssl_context=context, use_ssl=True)
+    kinds = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+    return kinds[connection.sasl_mechanism](
+        username=connection.username or "", password=connection.password or "", ssl_context=context, use_ssl=True
+    )
+
+
+async def _stop_broker(broker: KafkaBroker) -> None:
+    # The client waits for ever for a broker that is gone; records in flight come again.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(20):
+            await broker.stop()
+
+
+async def _close_pool(pool: asyncpg.Pool[Any]) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=512)

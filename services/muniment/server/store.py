@@ -1,0 +1,40 @@
+"""The blob store that settings name, with its buckets made or checked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from muniment.adapters.minio import MinioBlobStore, S3Options
+from muniment.ports.blobs import BlobStore
+from muniment.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from muniment.server.stack import Endpoints
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, endpoints: Endpoints) -> AsyncIterator[BlobStore]:
+    """Open the store and make sure of its buckets: ours with object lock, the landing buckets with versions.
+
+    Raises `Misconfigured` when a bucket lacks them: a version is never registered where it could not be locked.
+    """
+    store = MinioBlobStore(
+        S3Options(
+            endpoint=endpoints.s3_endpoint,
+            public_endpoint=settings.s3.public_endpoint,
+            access_key=endpoints.s3_access_key,
+            secret_key=endpoints.s3_secret_key,
+            region=endpoints.s3_region,
+            threads=settings.s3.threads,
+            stream_threads=settings.validator.workers,
+        )
+    )
+    try:
+        await store.ensure_bucket(settings.s3.bucket, object_lock=True)
+        for bucket in sorted(settings.ingest.landing_buckets):
+            await store.ensure_bucket(bucket, object_lock=False)
+        yield store
+    finally:
+        await store.aclose()
