@@ -76,7 +76,7 @@ def sign(event: CloudEvent, private_key: bytes) -> bytes:
 
 
 def verify(event: CloudEvent, signature: Signature, public_key: bytes) -> None:
-    """Return if the owner of the raw public key signed the event; else raise `Unauthenticated` (`signature_invalid`)."""
+    """Return if the owner of the raw public key signed the event. Raises `Unauthenticated` (`signature_invalid`)."""
     from cryptography.exceptions import InvalidSignature
 
     try:
