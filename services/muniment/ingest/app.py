@@ -1,0 +1,68 @@
+"""Ingest's routing table and wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from muniment.contracts import topics
+from muniment.ingest import domain, stages
+from muniment.ingest.cleaning import Cleaning
+from muniment.ingest.files import FileFinder
+from muniment.ingest.handlers import AvailableHandler, RejectedHandler, StageHandler, TrainingCompletedHandler
+from muniment.ingest.http import router
+from muniment.ingest.intake import Intake
+from muniment.ingest.producers import Producers
+from muniment.ingest.store import Store
+from muniment.ingest.transfers import Transfers
+from muniment.ingest.uploads import Uploads
+from muniment.ingest.waiting import Waiters
+from muniment.runtime.delivery.handler import Route
+from muniment.runtime.service import Built, Deps, Service
+
+
+def routing_table(
+    intake: TrainingCompletedHandler, store: Store, waiters: Waiters, extra_topics: Iterable[str]
+) -> tuple[Route, ...]:
+    """Which handler takes which topic. `extra_topics` are wire names of more topics with training-completed events."""
+    return (
+        Route(topics.TRAINING_COMPLETED, intake, raw_refusals=True),
+        *(Route(topics.TRAINING_COMPLETED, intake, name, raw_refusals=True) for name in extra_topics),
+        Route(topics.VALIDATION_PROGRESSED, StageHandler(store, waiters, stages.of_progress)),
+        Route(topics.MODEL_VALIDATED, StageHandler(store, waiters, stages.of_validated)),
+        Route(topics.MODEL_REJECTED, RejectedHandler(store, waiters, stages.of_rejected)),
+        Route(topics.REGISTRY_CHANGED, StageHandler(store, waiters, stages.of_registry_change)),
+        Route(topics.VERSION_AVAILABLE, AvailableHandler(store, waiters, stages.of_available)),
+    )
+
+
+def build(deps: Deps) -> Built:
+    """Ingest, from its dependencies. Raises `Misconfigured` where unsigned events would be taken from afar."""
+    settings = deps.settings.ingest
+    kafka = deps.settings.kafka
+    unsigned = domain.takes_unsigned(
+        settings.allow_unsigned, embedded=kafka.mode == "embedded", bootstrap=kafka.bootstrap
+    )
+    store = Store(deps.pool)
+    waiters = Waiters()
+    files = FileFinder(deps.blobs, store, settings.landing_buckets, deps.settings.s3.threads)
+    producers = Producers(deps.identity, settings.topic_accounts, unsigned)
+    transfers = Transfers(deps.blobs, files, store, timedelta(seconds=settings.upload_expiry_s))
+    uploads = Uploads(store, deps.transactions, files, transfers, settings, deps.settings.s3.bucket)
+    cleaning = Cleaning(store, deps.transactions, transfers, timedelta(seconds=settings.abandon_after_s))
+    extra_topics = sorted(set(settings.topic_accounts) - {topics.TRAINING_COMPLETED.wire_name(kafka.topic_prefix)})
+
+    async def make_buckets() -> None:
+        await deps.blobs.ensure_bucket(deps.settings.s3.bucket, object_lock=True)
+        for bucket in sorted(settings.landing_buckets):
+            await deps.blobs.ensure_bucket(bucket, object_lock=False)
+
+    return Built(
+        routes=routing_table(TrainingCompletedHandler(producers, files, store), store, waiters, extra_topics),
+        router=router(store, uploads, waiters, Intake(deps.pool), deps.transactions),
+        tasks=(cleaning.run,),
+        start=make_buckets,
+    )
+
+
+service = Service(name=topics.INGEST, package="muniment.ingest", build=build)

@@ -1,0 +1,236 @@
+"""What ingest decides about a declared publication. Pure: declaration + facts -> event or refusal."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from muniment.contracts.canonical import sha256_hex
+from muniment.contracts.errors import Forbidden, Misconfigured, Rejected, TooLarge
+from muniment.contracts.events import (
+    Authentication,
+    DeclaredFile,
+    ModelRejected,
+    ModelTrained,
+    StagedFile,
+    TrainingCompleted,
+)
+from muniment.contracts.ids import PublicationId, Sha256, publication_id_of
+from muniment.contracts.strict_json import MAX_BYTES
+
+MAX_TRAINED: Final = MAX_BYTES * 3 // 4
+"""Bytes of a model-trained event at most: the events that repeat its files and facts must fit into a record as well."""
+_STAGED_OVERHEAD: Final = 400
+"""Bytes that a file takes more in an event than in its declaration: bucket, key and version-id."""
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
+_LINE: Final = 2000
+_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs"})
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who publishes, and how that is known. Never from the payload."""
+
+    operator: str
+    authenticated_by: Authentication
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a publication is refused, and the path of the file at fault where there is one."""
+
+    error: Rejected
+    file: str | None = None
+
+    def named(self) -> Rejected:
+        """The error with the file's path in its message, for those who are answered in words."""
+        if self.file is None:
+            return self.error
+        error = self.error
+        return type(error)(
+            error.code,
+            f"{self.file}: {error.message}",
+            expected=error.expected,
+            actual=error.actual,
+            hint=error.hint,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """A declared publication, with the text that is kept of it and whose digest tells it from another one.
+
+    The text is JSON with sorted names and without defaults: it does not depend on spelling, and unlike RFC 8785 it
+    reads back with every integer an integer and every float a float.
+    """
+
+    declared: TrainingCompleted
+    text: bytes = field(repr=False)
+    sha256: Sha256
+
+    @classmethod
+    def of(cls, declared: TrainingCompleted) -> Declaration:
+        """The declaration with its text."""
+        fields = declared.model_dump(mode="json", exclude_defaults=True)
+        text = json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+        return cls(declared, text, sha256_hex(text))
+
+    @classmethod
+    def read(cls, text: bytes) -> Declaration:
+        """The declaration that a kept text says."""
+        return cls(TrainingCompleted.model_validate(json.loads(text)), text, sha256_hex(text))
+
+
+def upload_publication_id(operator: str, key: str) -> PublicationId:
+    """The publication of an operator's idempotency key: the same two, the same id.
+
+    No event's source begins with a space (`cloudevent.decode` refuses it), so no event can take such an id.
+    """
+    return publication_id_of(f" http {operator}", key)
+
+
+def takes_unsigned(allow: bool | None, *, embedded: bool, bootstrap: str | None) -> bool:
+    """Whether unsigned events are taken. Raises `Misconfigured` (`unsigned_off_loopback`) where that is not safe.
+
+    Anybody who reaches the broker may write an unsigned event, so it is on by default with the embedded broker only.
+    """
+    if allow is None:
+        return embedded
+    if allow and bootstrap is not None and not _only_loopback(bootstrap):
+        raise Misconfigured(
+            "unsigned_off_loopback",
+            "unsigned events may only be taken from a broker on loopback",
+            expected="signed events, or a broker on 127.0.0.1",
+            actual=bootstrap,
+            hint="unset MUNIMENT_INGEST__ALLOW_UNSIGNED and give publishers keys, "
+            "or name a topic with one writer in MUNIMENT_INGEST__TOPIC_ACCOUNTS",
+        )
+    return allow
+
+
+def _only_loopback(bootstrap: str) -> bool:
+    return all(_is_loopback(server.strip()) for server in bootstrap.split(","))
+
+
+def _is_loopback(server: str) -> bool:
+    host = server.rpartition(":")[0].strip("[]") or server
+    if host.lower() in _LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_operator(declared: TrainingCompleted, author: Author) -> None:
+    """Raise `Forbidden` (`operator_mismatch`) where the payload claims to be somebody else."""
+    if declared.operator is not None and declared.operator != author.operator:
+        raise Forbidden(
+            "operator_mismatch",
+            "the payload names another operator than the one who was authenticated",
+            expected=author.operator,
+            actual=declared.operator,
+            hint="leave the field out: the operator is always the authenticated one",
+        )
+
+
+def check(declaration: Declaration) -> Refusal | None:
+    """What is wrong with a declaration by itself, before anything is asked of the store."""
+    return _check_event_size(declaration) or _check_files(declaration.declared.files)
+
+
+def _check_event_size(declaration: Declaration) -> Refusal | None:
+    files = declaration.declared.files
+    bound = len(declaration.text) + _STAGED_OVERHEAD * len(files)
+    if bound <= MAX_TRAINED:
+        return None
+    error = TooLarge(
+        "publication_too_large",
+        "the publication's files and facts do not fit into one event",
+        expected=f"<= {MAX_TRAINED} B",
+        actual=f"about {bound} B with {len(files)} files",
+        hint="publish fewer files (pack small ones), or move long facts into a file of the model",
+    )
+    return Refusal(error)
+
+
+def _check_files(files: Sequence[DeclaredFile]) -> Refusal | None:
+    sizes: dict[str, int] = {}
+    for file in files:
+        if file.size == 0:
+            error = Rejected("file_empty", "the file is empty", expected=">= 1 B", actual="0 B", hint="leave it out")
+            return Refusal(error, file.path)
+        if file.version_id is not None and file.location is None:
+            error = Rejected(
+                "version_id_without_location", "a version-id needs a location", actual=f"versionId={file.version_id}"
+            )
+            return Refusal(error, file.path)
+        if sizes.setdefault(file.sha256, file.size) != file.size:
+            error = Rejected(
+                "size_contradiction",
+                "one digest is declared with two sizes",
+                expected=f"{sizes[file.sha256]} B",
+                actual=f"{file.size} B",
+            )
+            return Refusal(error, file.path)
+    return None
+
+
+def check_size(declared: int, stored: int, what: str) -> None:
+    """Raise `Rejected` (`size_mismatch`) where the store holds another number of bytes than declared."""
+    if declared != stored:
+        raise Rejected(
+            "size_mismatch",
+            f"{what} has another size than declared",
+            expected=f"{declared} B",
+            actual=f"{stored} B",
+            hint="declare the size of the very file that was uploaded",
+        )
+
+
+def trained(
+    publication_id: PublicationId, declared: TrainingCompleted, author: Author, files: Sequence[StagedFile]
+) -> ModelTrained:
+    """The event of an accepted publication."""
+    return ModelTrained(
+        publication_id=publication_id,
+        model=declared.model,
+        branch=declared.branch,
+        commit=declared.commit,
+        track=declared.track,
+        description=declared.description,
+        tags=declared.tags,
+        operator=author.operator,
+        authenticated_by=author.authenticated_by,
+        facts=declared.facts,
+        files=tuple(files),
+    )
+
+
+def rejected(
+    publication_id: PublicationId, declared: TrainingCompleted, author: Author, refusal: Refusal
+) -> ModelRejected:
+    """The event of a refused publication."""
+    error = refusal.error
+    return ModelRejected(
+        publication_id=publication_id,
+        model=declared.model,
+        operator=author.operator,
+        stage="ingest",
+        code=error.code,
+        message=printable(error.message),
+        expected=None if error.expected is None else printable(error.expected),
+        actual=None if error.actual is None else printable(error.actual),
+        file=None if refusal.file is None else printable(refusal.file),
+        hint=None if error.hint is None else printable(error.hint),
+    )
+
+
+def printable(text: str) -> str:
+    """A text as an event may carry it: what free text may not hold becomes U+FFFD, and the rest is cut off."""
+    normal = unicodedata.normalize("NFC", text[: _LINE * 2])
+    return "".join("\ufffd" if unicodedata.category(one) in _UNPRINTABLE else one for one in normal)[:_LINE]

@@ -1,0 +1,261 @@
+"""Ingest on a real database: events through the real delivery, without a broker; objects in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+import muniment.ingest
+import muniment.runtime.delivery as delivery
+from muniment.adapters.memory import MemoryBlobStore
+from muniment.adapters.postgres import Schema, migrate, open_pool
+from muniment.contracts import signature, topics
+from muniment.contracts.cloudevent import CloudEvent, content_event_id, encode
+from muniment.contracts.errors import Unauthenticated
+from muniment.contracts.events import Cause
+from muniment.contracts.identity import Principal
+from muniment.contracts.ids import publication_id_of
+from muniment.contracts.model import Payload
+from muniment.ingest.app import routing_table
+from muniment.ingest.cleaning import Cleaning
+from muniment.ingest.files import FileFinder
+from muniment.ingest.handlers import TrainingCompletedHandler
+from muniment.ingest.producers import Producers
+from muniment.ingest.store import Store
+from muniment.ingest.transfers import Transfers
+from muniment.ingest.uploads import Uploads
+from muniment.ingest.waiting import Waiters
+from muniment.ports.blobs import ObjectVersion, StoreUnavailable
+from muniment.ports.clock import SystemClock
+from muniment.runtime.delivery.processor import Processor
+from muniment.runtime.delivery.record import Record
+from muniment.runtime.delivery.transaction import Transactions
+from muniment.runtime.settings import DeliverySettings, IngestSettings
+
+MIGRATIONS = (
+    Path(delivery.__path__[0]) / "sql" / "migrations",
+    Path(muniment.ingest.__path__[0]) / "sql" / "migrations",
+)
+PREFIX = "test."
+SOURCE = "//trainers.test/digits"
+LANDING = "muniment-landing"
+MODELS = "muniment-models"
+OWN_TOPIC = "team-a.training-completed"
+
+ADA = Principal("muniment|ada", frozenset({"writer"}), "token")
+BOB = Principal("muniment|bob", frozenset({"writer"}), "token")
+ROOT = Principal("muniment|root", frozenset({"admin"}), "token")
+
+_offsets = itertools.count()
+_requests = itertools.count()
+
+
+def request_cause() -> Cause:
+    """The cause that a request of its own is."""
+    return Cause(kind="request", id=f"request-{next(_requests)}")
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A service account with a publisher key."""
+
+    account: str
+    key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+
+    @property
+    def public_key(self) -> bytes:
+        return self.key.public_key().public_bytes_raw()
+
+    @property
+    def kid(self) -> str:
+        return signature.key_id(self.public_key)
+
+    def sign(self, event: CloudEvent) -> tuple[str, bytes]:
+        pem = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return signature.HEADER, signature.sign(event, pem)
+
+
+@dataclass
+class Keys:
+    """The registered publisher keys."""
+
+    signers: list[Signer] = field(default_factory=list)
+
+    async def publisher_key(self, kid: str) -> Signer:
+        for signer in self.signers:
+            if signer.kid == kid:
+                return signer
+        raise Unauthenticated("signature_unknown_key", "nobody has registered this key", actual=kid)
+
+
+class Blobs(MemoryBlobStore):
+    """Objects in memory, in a store that can be away, and that counts what it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away = False
+        self.stats = 0
+
+    async def stat(self, bucket: str, key: str, version_id: str | None = None) -> ObjectVersion:
+        self.stats += 1
+        if self.away:
+            raise StoreUnavailable("store_unavailable", "the store does not answer")
+        return await super().stat(bucket, key, version_id)
+
+
+@dataclass
+class Ingest:
+    """The service's parts, and what its tests ask."""
+
+    pool: Any
+    blobs: Blobs
+    keys: Keys
+    signer: Signer
+    transactions: Transactions
+    store: Store
+    waiters: Waiters
+    uploads: Uploads
+    cleaning: Cleaning
+    processor: Processor
+    producers: Producers
+
+    # -- making input
+
+    async def land(self, data: bytes, key: str = "run-1/model.bin") -> dict[str, Any]:
+        """Put bytes into the landing bucket; returns them as a declared file."""
+        await self.blobs.put(LANDING, key, data)
+        return {**declared(data, key.rpartition("/")[2]), "location": f"s3://{LANDING}/{key}"}
+
+    def record(
+        self, event: CloudEvent, *, sign: bool = True, topic: str | None = None, partition: int = 0, **headers: bytes
+    ) -> Record:
+        """An event as a Kafka record."""
+        name = topic or f"{PREFIX}{event.type.removeprefix('muniment.')}"
+        pairs, value = encode(event)
+        extra = [self.signer.sign(event)] if sign and event.type == topics.TRAINING_COMPLETED.type else []
+        given = [(name.replace("_", "-"), raw) for name, raw in headers.items()]
+        return Record(name, partition, next(_offsets), b"digits", value, (*pairs, *extra, *given))
+
+    async def take(self, *records: Record) -> None:
+        """Process one batch."""
+        await self.processor.process(records)
+
+    async def publish(self, *files: dict[str, Any], event_id: str = "run-1", **fields: Any) -> str:
+        """Publish a signed event and take it; returns the publication's id."""
+        await self.take(self.record(training(*files, event_id=event_id, **fields)))
+        return publication_id_of(SOURCE, event_id)
+
+    async def tell(self, payload: Payload, event_id: str | None = None) -> None:
+        """Take an event of another service."""
+        await self.take(self.record(internal(payload, event_id)))
+
+    # -- asking what happened
+
+    async def publication(self, publication_id: str) -> dict[str, Any] | None:
+        row = await self.pool.fetchrow("SELECT * FROM publication WHERE id = $1", publication_id)
+        return None if row is None else dict(row)
+
+    async def sent(self, topic: topics.Topic) -> list[dict[str, Any]]:
+        """Payloads that wait in the outbox for a topic, in order."""
+        rows = await self.pool.fetch(
+            "SELECT payload FROM outbox WHERE aggregatetype = $1 ORDER BY seq", topic.wire_name(PREFIX)
+        )
+        return [json.loads(bytes(row["payload"])) for row in rows]
+
+    async def audits(self) -> list[dict[str, Any]]:
+        """Audit entries that were asked for, in order."""
+        return await self.sent(topics.AUDIT_REQUESTED)
+
+    async def dead_letters(self) -> list[str]:
+        return [row["code"] for row in await self.pool.fetch("SELECT code FROM dead_letter ORDER BY created_at")]
+
+    async def count(self, table: str) -> int:
+        return int(await self.pool.fetchval(f"SELECT count(*) FROM {table}"))
+
+
+def declared(data: bytes, path: str = "model.bin", **fields: Any) -> dict[str, Any]:
+    """Bytes as a declared file without location."""
+    return {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size": len(data), **fields}
+
+
+def training(
+    *files: dict[str, Any], event_id: str = "run-1", source: str = SOURCE, model: str = "digits", **fields: Any
+) -> CloudEvent:
+    """A training-completed event. Nothing of it is checked."""
+    return CloudEvent(
+        id=event_id,
+        source=source,
+        type=topics.TRAINING_COMPLETED.type,
+        data=json.dumps({"model": model, "files": list(files), **fields}).encode(),
+        time="2026-01-02T03:04:05Z",
+    )
+
+
+def internal(payload: Payload, event_id: str | None = None) -> CloudEvent:
+    """An event of one of our services."""
+    topic = topics.OF[type(payload)]
+    data = payload.model_dump_json(exclude_none=True).encode()
+    return CloudEvent(
+        id=event_id or content_event_id(topic.type, data.decode()),
+        source="/muniment/test",
+        type=topic.type,
+        data=data,
+        time="2026-01-02T03:04:05Z",
+    )
+
+
+@pytest.fixture
+async def ingest_dsn(postgres_dsn: str) -> str:
+    """A database with ingest's schema."""
+    await migrate(postgres_dsn, [Schema("ingest", MIGRATIONS)])
+    return postgres_dsn
+
+
+@pytest.fixture
+def settings() -> IngestSettings:
+    """Small limits, so that tests need few bytes."""
+    return IngestSettings(single_put_max=1024, part_size=5 * 1024**2)
+
+
+@pytest.fixture
+async def ingest(ingest_dsn: str, settings: IngestSettings) -> AsyncIterator[Ingest]:
+    """Ingest with a signer `trainer`, whose keys are registered, and unsigned events refused."""
+    pool = await open_pool(ingest_dsn, "ingest", max_size=8)
+    blobs = Blobs()
+    await blobs.ensure_bucket(MODELS, object_lock=True)
+    await blobs.ensure_bucket(LANDING, object_lock=False)
+    signer = Signer("trainer")
+    keys = Keys([signer])
+    transactions = Transactions(pool, "ingest", PREFIX, SystemClock(), lambda: True)
+    store = Store(pool)
+    waiters = Waiters()
+    files = FileFinder(blobs, store, settings.landing_buckets, 8)
+    transfers = Transfers(blobs, files, store, timedelta(hours=1))
+    producers = Producers(keys, {OWN_TOPIC: "team-a"}, allow_unsigned=False)
+    handler = TrainingCompletedHandler(producers, files, store)
+    routes = routing_table(handler, store, waiters, [OWN_TOPIC])
+    processor = Processor("ingest", "ingest", routes, transactions, DeliverySettings(retry_scale=0.001))
+    yield Ingest(
+        pool,
+        blobs,
+        keys,
+        signer,
+        transactions,
+        store,
+        waiters,
+        Uploads(store, transactions, files, transfers, settings, MODELS),
+        Cleaning(store, transactions, transfers, timedelta(days=7)),
+        processor,
+        producers,
+    )
+    await pool.close()
