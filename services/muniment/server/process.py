@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, Final
 
 import structlog
-from muniment.runtime.logging import configure_logging
 
 from muniment.contracts.errors import MunimentError
 from muniment.runtime import stop_point
+from muniment.runtime.logging import configure as configure_logging
 from muniment.runtime.settings import Settings
 from muniment.server.endpoints import require_external, started_parts
 from muniment.server.parts import Parts
-from muniment.server.stack import Endpoints, running_stack
+from muniment.server.stack import CREDENTIALS, Endpoints, running_stack
 from muniment.server.wiring import chosen
 
 log = structlog.get_logger(__name__)
+
+PARTS_ENV: Final = "parts.env"
 
 
 def say(text: str) -> None:
@@ -57,6 +61,9 @@ def run_until_signalled(main: Callable[[], Coroutine[Any, Any, None]], settings:
     except MunimentError as error:
         say(f"error [{error.code}]: {error}")
         return 1
+    except BaseExceptionGroup as errors:  # from a task group: the first one tells what happened
+        say(f"error: {errors.exceptions[0]!r}")
+        return 1
     return 0
 
 
@@ -68,36 +75,35 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def up(settings: Settings, *, parts_env: bool) -> None:
-    """All services with the parts that settings name, until cancelled. Prints `ready URL` when they answer."""
+async def up(settings: Settings, ready: Callable[[str], None]) -> None:
+    """All services with the parts that settings name, until cancelled. Calls `ready` with the URL when they answer.
+
+    Meanwhile `parts.env` in the data folder (mode 0600) tells other processes how to reach the same parts.
+    """
     async with (
         started_parts(settings, say) as (parts, endpoints),
         running_stack(settings, endpoints, chosen(()), say) as running,
     ):
-        credentials = settings.data_dir / "credentials.json"
-        await running.identity.ensure_first_admin(credentials, running.url)
-        if parts_env:
-            for name, value in parts_environment(endpoints).items():
-                print(f"{name}={value}")
-        print(f"ready {running.url}", flush=True)
-        say(f"the admin token is in {credentials}; stop with Ctrl-C")
+        environment = settings.data_dir / PARTS_ENV
+        _write_private(environment, "".join(f"{k}={v}\n" for k, v in parts_environment(endpoints).items()))
+        ready(running.url)
+        say(f"the admin token is in {settings.data_dir / CREDENTIALS}; stop with Ctrl-C")
         try:
             await _first_failure(running.failed(), _part_failed(parts))
         finally:
             say("stopping")
+            environment.unlink(missing_ok=True)
 
 
-async def run(settings: Settings, names: tuple[str, ...]) -> None:
-    """The named services against external parts, until cancelled. Prints `ready URL` when they answer."""
+async def run(settings: Settings, names: tuple[str, ...], ready: Callable[[str], None]) -> None:
+    """The named services against external parts, until cancelled. Calls `ready` with the URL when they answer."""
     require_external(settings)
     services = chosen(names)
     async with (
         started_parts(settings, say) as (_, endpoints),
         running_stack(settings, endpoints, services, say) as running,
     ):
-        if any(service.name == "registry" for service in services):
-            await running.identity.ensure_first_admin(settings.data_dir / "credentials.json", running.url)
-        print(f"ready {running.url} {' '.join(service.name for service in services)}", flush=True)
+        ready(running.url)
         try:
             await _first_failure(running.failed())
         finally:
@@ -119,11 +125,18 @@ def parts_environment(endpoints: Endpoints) -> dict[str, str]:
     }
 
 
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
 async def _part_failed(parts: Parts) -> None:
     raise await parts.wait_failed()
 
 
-async def _first_failure(*watches: Coroutine[Any, Any, None]) -> None:
+async def _first_failure(*watches: Awaitable[None]) -> None:
     """Wait until one of these raises, and raise it."""
     tasks = [asyncio.ensure_future(watch) for watch in watches]
     try:

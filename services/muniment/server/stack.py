@@ -8,33 +8,41 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 import structlog
+from fastapi import APIRouter
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
-from muniment.server.web import serve_http
+from prometheus_client import CollectorRegistry
 
 from muniment.adapters.kafka import KafkaConnection, KafkaPublisher, TopicLayout, ensure_topics
 from muniment.adapters.postgres import connect, migrate, open_pool
 from muniment.contracts import topics
 from muniment.ports.blobs import BlobStore
 from muniment.ports.clock import SystemClock
+from muniment.runtime.delivery.http import dead_letter_router
 from muniment.runtime.delivery.processor import Processor
 from muniment.runtime.delivery.relay import Relay
 from muniment.runtime.delivery.subscriber import Subscriber
 from muniment.runtime.delivery.transaction import Transactions
+from muniment.runtime.identity.first_admin import ensure_first_admin
+from muniment.runtime.identity.http import router as identity_router
 from muniment.runtime.identity.store import Identity
+from muniment.runtime.metrics import Metrics
 from muniment.runtime.service import Built, Deps, Service
 from muniment.runtime.settings import Settings
 from muniment.server.checks import check_settings, ready_checks
 from muniment.server.store import open_store
+from muniment.server.web import serving
 from muniment.server.wiring import schemas
 
 log = structlog.get_logger(__name__)
 
 Progress = Callable[[str], None]
+CREDENTIALS: Final = "credentials.json"
+"""The file in the data folder with the first admin token; the command line looks for it there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,6 @@ class Running:
     """A running stack. `failed` ends with the error of the first loop that stopped by itself."""
 
     url: str
-    identity: Identity
     failed: Callable[[], Awaitable[None]]
 
 
@@ -64,6 +71,7 @@ class _Started:
     built: Built
     relay: Relay
     processor: Processor
+    transactions: Transactions
 
 
 @asynccontextmanager
@@ -95,6 +103,7 @@ async def running_stack(
         started = [
             await _build(service, settings, endpoints, blobs, identity, publisher, stack) for service in services
         ]
+        metrics = Metrics(CollectorRegistry())
         loops = _Loops()
         stack.push_async_callback(loops.stop)
         for one in started:
@@ -111,16 +120,17 @@ async def running_stack(
         stack.push_async_callback(_stop_broker, broker)
         await broker.start()
         listener = _listen(settings.http.host, settings.http.port)
-        routers = [one.built.router for one in started if one.built.router is not None]
         checks = ready_checks(endpoints, identity_pool, blobs, settings.s3.bucket)
-        loops.add(
-            "http",
-            await stack.enter_async_context(
-                serve_http(settings, listener, services, routers, identity, checks, started)
-            ),
+        serve = await stack.enter_async_context(
+            serving(listener, _routers(started, identity), identity, checks, metrics)
         )
+        loops.add("http", serve())
         host, port = listener.getsockname()[:2]
-        yield Running(f"http://{f'[{host}]' if ':' in host else host}:{port}", identity, loops.failed)
+        url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        for one in started:
+            if one.service.name == topics.REGISTRY:
+                await ensure_first_admin(one.transactions, settings.data_dir / CREDENTIALS, url)
+        yield Running(url, loops.failed)
 
 
 async def _build(
@@ -141,7 +151,18 @@ async def _build(
     built = service.build(Deps(settings, pool, transactions, blobs, identity, clock))
     group = f"{settings.kafka.group_prefix}{service.name}"
     processor = Processor(service.name, group, built.routes, transactions, settings.delivery)
-    return _Started(service, built, relay, processor)
+    return _Started(service, built, relay, processor, transactions)
+
+
+def _routers(started: Sequence[_Started], identity: Identity) -> list[APIRouter]:
+    routers = []
+    for one in started:
+        if one.built.router is not None:
+            routers.append(one.built.router)
+        routers.append(dead_letter_router(one.transactions))
+        if one.service.name == topics.REGISTRY:  # the process that hosts the registry manages identities
+            routers.append(identity_router(identity, one.transactions))
+    return routers
 
 
 class _Loops:

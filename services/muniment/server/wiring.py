@@ -6,9 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from muniment.audit.app import service as audit
-
 from muniment.adapters.postgres import Schema
+from muniment.audit.app import service as audit
 from muniment.checksum_validator.app import service as checksum_validator
 from muniment.contracts.errors import Rejected
 from muniment.ingest.app import service as ingest

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 from muniment.contracts import topics
@@ -26,19 +26,28 @@ class Failed(Exception):
     """A step did not show what it should."""
 
 
-def run_demo(keep: Path | None) -> int:
-    """Run everything; 0 when every step showed what it should. `keep` keeps the data in that folder."""
+def run_demo(keep: Path | None, *, as_json: bool) -> int:
+    """Run everything; 0 when every step showed what it should. `keep` keeps the data in that folder.
+
+    With `as_json` the story goes to stderr and stdout gets `{"ok": ..., "seconds": ..., "steps": [...]}`.
+    """
     begun = time.monotonic()
+    story.to = sys.stderr if as_json else sys.stdout
+    failure: str | None = None
     with tempfile.TemporaryDirectory(prefix="muniment-demo-") as temporary:
         folder = Path(temporary)
         try:
             with _stack(keep or folder / "data") as environment:
                 asyncio.run(_steps(folder, environment))
         except (Failed, MunimentError, TimeoutError) as error:
-            _say(f"\nthe demo failed: {error}")
-            return 1
-    _say(f"\nall of this took {time.monotonic() - begun:.0f} s; `muniment up` keeps a stack running")
-    return 0
+            failure = str(error) or repr(error)
+            _say(f"\nthe demo failed: {failure}")
+    seconds = round(time.monotonic() - begun, 1)
+    if failure is None:
+        _say(f"\nall of this took {seconds:.0f} s; next: make up (or muniment up), which keeps a stack running")
+    if as_json:
+        print(json.dumps({"ok": failure is None, "error": failure, "seconds": seconds, "steps": story.steps}))
+    return 0 if failure is None else 1
 
 
 async def _steps(folder: Path, environment: dict[str, str]) -> None:
@@ -54,16 +63,16 @@ async def _steps(folder: Path, environment: dict[str, str]) -> None:
             {"name": "demo", "types": [topics.VERSION_AVAILABLE.type], "model": "digits", "url": receiver.url}
         )
         async with Consumer(environment["MUNIMENT_KAFKA__BOOTSTRAP"]) as consumer:
-            version = await _publish_over_http(client, consumer, first)
+            version, flow = await _publish_over_http(client, consumer, first)
             await _publish_over_kafka(client, consumer, second, environment)
-            _hear(receiver, version, subscription["secret"])
+            _hear(receiver, version, flow, subscription["secret"])
             await _download(client, version, folder)
-            await _audit(client, consumer, version)
+            await _audit(client, consumer, version, flow)
             await _reject(client, consumer, first, environment)
             await _refuse_deletion(client, version, environment)
 
 
-async def _publish_over_http(client: Any, consumer: Consumer, run: Trained) -> Any:
+async def _publish_over_http(client: Any, consumer: Consumer, run: Trained) -> tuple[Any, str]:
     _title("publish the first by HTTP and follow its event through every topic")
     begun = time.monotonic()
     publication = await asyncio.to_thread(
@@ -74,7 +83,7 @@ async def _publish_over_http(client: Any, consumer: Consumer, run: Trained) -> A
     await consumer.until(topics.VERSION_AVAILABLE, flow=publication.id)
     _timeline(consumer, publication.id)
     _say(f"  => {version.model}/{version.number} {version.id[:19]}… on {version.branch}, {took * 1000:.0f} ms in all")
-    return version
+    return version, publication.id
 
 
 async def _publish_over_kafka(client: Any, consumer: Consumer, run: Trained, environment: dict[str, str]) -> None:
@@ -82,9 +91,9 @@ async def _publish_over_kafka(client: Any, consumer: Consumer, run: Trained, env
     from muniment.sdk.event import new_publisher_key
 
     key = new_publisher_key()
-    client.create_publisher_key({"account": "demo-trainer", "public_key": key.public_key.decode()})
+    client.create_publisher_key({"account": "demo-trainer", "public_key": key.public_pem.decode()})
     files = _land(run, environment)
-    record, flow = _event(files, run, key.private_key, "demo-2")
+    record, flow = _event(files, run, key.private_pem, "demo-2")
     await _produce(environment, record)
     available = await consumer.until(topics.VERSION_AVAILABLE, flow=flow)
     _timeline(consumer, flow)
@@ -93,11 +102,11 @@ async def _publish_over_kafka(client: Any, consumer: Consumer, run: Trained, env
     _check(data["operator"] == "muniment|demo-trainer", "the operator is the key's account", data["operator"])
 
 
-def _hear(receiver: WebhookReceiver, version: Any, secret: str) -> None:
+def _hear(receiver: WebhookReceiver, version: Any, flow: str, secret: str) -> None:
     _title("the webhook receiver heard of it too")
     from standardwebhooks import Webhook
 
-    headers, body = receiver.until(version.publication)
+    headers, body = receiver.until(flow)
     Webhook(secret).verify(body, headers)
     told = json.loads(body)
     _say(f"  {told['type']} {told['subject']}, signature verified, webhook-id {headers['webhook-id']}")
@@ -107,16 +116,16 @@ def _hear(receiver: WebhookReceiver, version: Any, secret: str) -> None:
 async def _download(client: Any, version: Any, folder: Path) -> None:
     _title("download the version and verify every byte against its manifest")
     target = folder / "downloaded"
-    await asyncio.to_thread(client.download, version.id_reference, target)
-    verification = await asyncio.to_thread(client.verify, version.id_reference, target)
+    await asyncio.to_thread(client.download, version.ref, target)
+    verification = await asyncio.to_thread(client.verify, version.ref, target)
     _say(f"  {_listing(target)}")
     _check(verification.ok, "the downloaded files match the manifest", verification)
     _say(f"  manifest SHA-256 = version id = {version.id}")
 
 
-async def _audit(client: Any, consumer: Consumer, version: Any) -> None:
+async def _audit(client: Any, consumer: Consumer, version: Any, flow: str) -> None:
     _title("its audit entries")
-    await consumer.until(topics.AUDIT_LOG, flow=version.publication)
+    await consumer.until(topics.AUDIT_LOG, flow=flow)
     entries = await _entries(client, version)
     for entry in entries:
         _say(
@@ -159,7 +168,7 @@ async def _refuse_deletion(client: Any, version: Any, environment: dict[str, str
     from minio.error import S3Error
 
     store = _store(environment)
-    place = client.version(version.id_reference).raw["files"][0]["location"]
+    place = client.version(version.ref).raw["files"][0]["location"]
     try:
         store.remove_object(place["bucket"], place["key"], version_id=place["version_id"])
     except S3Error as error:
@@ -241,34 +250,19 @@ def _timeline(consumer: Consumer, flow: str) -> None:
 def _stack(data: Path) -> Iterator[dict[str, str]]:
     """`muniment up` as a process of its own, as a user would start it; yields its URL, token and parts."""
     _title("start real Kafka, Postgres and S3, and the five services")
-    command = [
-        sys.executable,
-        "-m",
-        "muniment.cli",
-        "up",
-        "--data-dir",
-        str(data),
-        "--http",
-        "127.0.0.1:0",
-        "--parts-env",
-    ]
+    command = [sys.executable, "-m", "muniment.cli", "up", "--data-dir", str(data), "--http", "127.0.0.1:0"]
     # Bytes of a demonstration must not be locked for a year.
     short = {"MUNIMENT_REGISTRY__PRODUCTION__RETENTION_S": "3600", "MUNIMENT_REGISTRY__RETENTION_MARGIN_S": "60"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **short})
     try:
         assert process.stdout is not None  # noqa: S101  # reason: asked for a pipe
-        environment: dict[str, str] = {}
-        for line in process.stdout:
-            if line.startswith("ready "):
-                environment["url"] = line.split()[1]
-                break
-            name, equals, value = line.rstrip("\n").partition("=")
-            if equals:
-                environment[name] = value
-        else:
+        url = next((line.split()[1] for line in process.stdout if line.startswith("ready ")), None)
+        if url is None:
             raise Failed("`muniment up` ended before it was ready; its messages are above")
+        environment = dict(line.split("=", 1) for line in (data / "parts.env").read_text("utf-8").splitlines())
+        environment["url"] = url
         environment["token"] = json.loads((data / "credentials.json").read_text("utf-8"))["token"]
-        _say(f"  ready at {environment['url']}")
+        _say(f"  ready at {url}")
         yield environment
     finally:
         process.terminate()
@@ -287,14 +281,21 @@ def _listing(folder: Path) -> str:
     return ", ".join(f"{path.name} ({path.stat().st_size} B)" for path in sorted(folder.iterdir()))
 
 
-_steps_said = 0
+class _Story:
+    """What the demo tells, step by step."""
+
+    def __init__(self) -> None:
+        self.to: TextIO = sys.stdout
+        self.steps: list[str] = []
+
+
+story = _Story()
 
 
 def _title(text: str) -> None:
-    global _steps_said
-    _steps_said += 1
-    _say(f"\n{_steps_said}. {text}")
+    story.steps.append(text)
+    _say(f"\n{len(story.steps)}. {text}")
 
 
 def _say(text: str) -> None:
-    print(text, flush=True)
+    print(text, file=story.to, flush=True)

@@ -103,8 +103,8 @@ class DataDir:
 async def open_data_dir(path: Path, on_progress: Callable[[str], None]) -> AsyncIterator[DataDir]:
     """Create the folder if need be and hold its locks for as long as the block lasts.
 
-    Raises `PartError`: `data_dir_in_use` at once when another process runs on it; `leftover_parts` when parts of a
-    killed process have not ended within a minute.
+    Raises `PartError`: `data_dir_unusable` for a path with a comma; `data_dir_in_use` at once when another process
+    runs on it; `leftover_parts` when parts of a killed process have not ended within a minute.
     """
     root = _private_folder(path)
     with ExitStack() as stack:
@@ -127,6 +127,15 @@ async def open_data_dir(path: Path, on_progress: Callable[[str], None]) -> Async
 
 def _private_folder(path: Path) -> Path:
     root = path.expanduser().resolve()
+    if "," in str(root):
+        raise PartError(
+            "data",
+            "data_dir_unusable",
+            "the data folder's path has a comma, at which Kafka and SeaweedFS would split it",
+            expected="a path without commas",
+            actual=root,
+            hint="choose another with MUNIMENT_DATA_DIR",
+        )
     root.mkdir(parents=True, exist_ok=True)
     root.chmod(PRIVATE)
     return root
@@ -143,9 +152,19 @@ async def _wait_for_lock(lock: int, root: Path) -> None:
             "leftover_parts",
             f"processes of an earlier run still work in {root}",
             expected=f"their end within {LEFTOVER_PATIENCE:.0f} s",
-            actual=f"{root / 'parts.lock'} is still held",
-            hint="find them with `fuser parts.lock` or `lsof parts.lock`, and end them",
+            actual=f"{root / 'parts.lock'} is held by {_holders(root / 'parts.lock') or 'a process of another user'}",
+            hint="end them (kill PID) and start again",
         ) from error
+
+
+def _holders(file: Path) -> str:
+    """The processes that have this file open, as Linux' /proc tells; empty where there is none to tell."""
+    pids = set()
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):  # processes come and go, and others' are not ours to look at
+            if link.parts[2] != str(os.getpid()) and link.samefile(file):
+                pids.add(int(link.parts[2]))
+    return ", ".join(map(str, sorted(pids)))
 
 
 def port_is_free(port: int) -> bool:

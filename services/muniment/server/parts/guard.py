@@ -23,22 +23,24 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+
+TYPE_CHECKING = False  # typing itself would cost this process a megabyte
+if TYPE_CHECKING:
+    from typing import Any, BinaryIO
 
 LOG_LIMIT = 8 * 2**20
 LOG_KEPT = 2**20
 LOG_CHECK_SECONDS = 30.0
 
 
-@dataclass
 class Child:
-    name: str
-    process: subprocess.Popen[bytes]
-    log: str
-    stop_signal: int
-    grace: float
-    kill_at: float | None = None
+    def __init__(self, process: subprocess.Popen[bytes], command: dict[str, Any]) -> None:
+        self.process = process
+        self.name: str = command["name"]
+        self.log: str = command["log"]
+        self.stop_signal: int = command["signal"]
+        self.grace: float = command["grace"]
+        self.kill_at: float | None = None
 
     def stop(self) -> None:
         if self.kill_at is None:
@@ -97,13 +99,13 @@ class Guard:
                 self.children[name].stop()
         elif not self.closing:
             try:
-                self.children[name] = child = self._spawn(name, command)
+                self.children[name] = child = self._spawn(command)
             except OSError as error:
                 self._tell(event="failed", name=name, error=str(error))
             else:
                 self._tell(event="spawned", name=name, pid=child.process.pid)
 
-    def _spawn(self, name: str, command: dict[str, Any]) -> Child:
+    def _spawn(self, command: dict[str, Any]) -> Child:
         with open(command["log"], "ab") as log:  # noqa: PTH123 - pathlib would cost this process 3 MB
             process = subprocess.Popen(
                 command["argv"],
@@ -117,7 +119,7 @@ class Guard:
                 # its own session: Ctrl-C in a terminal reaches the server, which then stops the parts in order
                 start_new_session=True,
             )
-        return Child(name, process, command["log"], command["signal"], command["grace"])
+        return Child(process, command)
 
     def _look_after_children(self) -> None:
         for child in list(self.children.values()):

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,8 +39,17 @@ async def kafka_jars(repository: str | None, on_progress: Callable[[str], None])
     memory = _cache_folder() / "kafka-classpath.json"
     if jars := _remembered(memory):
         return jars
+    loop = asyncio.get_running_loop()
+
+    def report(line: str) -> None:
+        loop.call_soon_threadsafe(on_progress, line)
+
+    progress = _Progress(report)
     on_progress("kafka: looking for Apache Kafka (46 jars, 44 MB, fetched once)")
-    jars = await asyncio.to_thread(_resolve, repository, on_progress)
+    try:
+        jars = await asyncio.to_thread(_resolve, repository, progress)
+    finally:
+        progress.abandoned = True  # when we are cancelled, the thread ends at its next file
     memory.parent.mkdir(parents=True, exist_ok=True)
     new = memory.with_name(f"{memory.name}.{os.getpid()}")
     new.write_text(json.dumps({"coordinates": COORDINATES, "jars": [str(jar) for jar in jars]}))
@@ -54,7 +62,7 @@ def _cache_folder() -> Path:
 
 
 def _remembered(memory: Path) -> list[Path]:
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads(memory.read_text())
         jars = [Path(jar) for jar in found["jars"]]
         if found["coordinates"] == COORDINATES and jars and all(jar.is_file() for jar in jars):
@@ -62,7 +70,7 @@ def _remembered(memory: Path) -> list[Path]:
     return []
 
 
-def _resolve(repository: str | None, on_progress: Callable[[str], None]) -> list[Path]:
+def _resolve(repository: str | None, progress: _Progress) -> list[Path]:
     try:
         from jgo.config import GlobalSettings
         from jgo.constants import MAVEN_CENTRAL_URL
@@ -73,7 +81,7 @@ def _resolve(repository: str | None, on_progress: Callable[[str], None]) -> list
     settings = GlobalSettings.load()
     source = repository or MAVEN_CENTRAL_URL
     context = MavenContext(
-        resolver=PythonResolver(progress_callback=_Progress(on_progress)),
+        resolver=PythonResolver(progress_callback=progress),
         repo_cache=settings.repo_cache,
         remote_repos={"kafka": source.rstrip("/")},
     )
@@ -126,19 +134,18 @@ class _Progress:
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
-        self._lock = threading.Lock()
         self._done = 0
         self._reported = 0
+        self.abandoned = False
 
     @contextmanager
     def __call__(self, filename: str, size: int) -> Iterator[Callable[[int], None]]:
+        if self.abandoned:
+            raise InterruptedError(f"nobody waits for {filename} any more")
         yield self._advance
 
     def _advance(self, count: int) -> None:
-        with self._lock:
-            self._done += count
-            due = self._done - self._reported >= self.STEP
-            if due:
-                self._reported = self._done
-        if due:
+        self._done += count
+        if self._done - self._reported >= self.STEP:
+            self._reported = self._done
             self._report(f"kafka: fetched {self._done / 2**20:.0f} MiB")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import secrets
 import shutil
 import signal
-import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from muniment.server.parts.datadir import DataDir
@@ -60,7 +60,7 @@ async def run_kafka(
     if not (folder / "data" / "meta.properties").exists():
         on_progress("kafka: formatting the log folder")
         shutil.rmtree(folder / "data", ignore_errors=True)
-        format_arguments = ("format", "--cluster-id", _cluster_id(), "--config", properties)
+        format_arguments = ("format", "--cluster-id", cluster_id(), "--config", properties)
         await guard.run(command(f"{PART}-format", "kafka.tools.StorageTool", *format_arguments), timeout=60)
     process = await guard.spawn(command(PART, "kafka.Kafka", properties))
     try:
@@ -89,6 +89,9 @@ def server_properties(log_dir: Path, broker: int, controller: int) -> str:
         "num.partitions": 4,
         "default.replication.factor": 1,
         "min.insync.replicas": 1,
+        # After a crash the controller takes the broker back only when its old session has run out: 9 s by default
+        "broker.session.timeout.ms": 3000,
+        "broker.heartbeat.interval.ms": 500,
         "message.max.bytes": 4 * 2**20,
         "replica.fetch.max.bytes": 4 * 2**20,
         "group.initial.rebalance.delay.ms": 0,
@@ -110,12 +113,18 @@ def server_properties(log_dir: Path, broker: int, controller: int) -> str:
 
 
 def _escaped(value: str) -> str:
-    """A value for a Java properties file, which is Latin-1 and takes a backslash for an escape."""
-    return value.replace("\\", "\\\\").encode("ascii", "backslashreplace").decode().replace("\\x", "\\u00")
+    """A value for a Java properties file: what is not plain ASCII goes in as UTF-16 escapes."""
+    units = value.encode("utf-16-be")
+    codes = (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
+    return "".join(chr(code) if 0x20 < code < 0x7F and code != ord("\\") else f"\\u{code:04x}" for code in codes)
 
 
-def _cluster_id() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+def cluster_id() -> str:
+    """A new cluster id: 16 random bytes in URL-safe base64. The first bit is 0, or some would begin with a dash, which
+    the format tool takes for an option.
+    """
+    first, *others = secrets.token_bytes(16)
+    return base64.urlsafe_b64encode(bytes([first & 0x7F, *others])).decode().rstrip("=")
 
 
 async def broker_answers(port: int) -> bool:
@@ -123,8 +132,8 @@ async def broker_answers(port: int) -> bool:
     one).
     """
     _, writer = await asyncio.open_connection("127.0.0.1", port)
-    with closing(writer):
-        pass
+    writer.close()
+    await writer.wait_closed()
     from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.errors import KafkaError
 

@@ -10,6 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from muniment.server.parts.datadir import DataDir
 from muniment.server.parts.endpoints import PostgresEndpoint
@@ -58,22 +59,23 @@ async def run_postgres(
     if not store.exists():
         on_progress("postgres: creating a database cluster")
         await _initialise(guard, command, store)
-    # Nobody else runs on this folder (we hold its lock), so a pid file is a crash's: its number may be anyone's now
-    (store / "postmaster.pid").unlink(missing_ok=True)
+    # We hold the lock, so nobody runs here: pid files are a crash's, and their numbers may be anybody's by now
+    for left in (store / "postmaster.pid", *sockets.iterdir()):
+        left.unlink(missing_ok=True)
     settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
     settings.append(f"--unix_socket_directories={sockets}")
     if (install / "lib" / "pg_stat_statements.so").exists():
         settings.append("--shared_preload_libraries=pg_stat_statements")
     process = await guard.spawn(command(PART, "postgres", "-D", str(store), *settings))
     try:
-        await process.until(lambda: _ready(sockets), timeout=START_SECONDS)
+        await process.until(lambda: _ready(store, sockets), timeout=START_SECONDS)
         yield PostgresEndpoint(dsn=_dsn(sockets, DATABASE)), process
     finally:
         await guard.stop(process)
 
 
 def _dsn(sockets: Path, database: str) -> str:
-    return f"postgresql://postgres@/{database}?host={sockets}"
+    return f"postgresql://postgres@/{database}?host={quote(str(sockets))}"
 
 
 async def _initialise(guard: Guard, command: Callable[..., Command], store: Path) -> None:
@@ -98,10 +100,13 @@ async def database_answers(dsn: str) -> bool:
     return True
 
 
-async def _ready(sockets: Path) -> bool:
+async def _ready(store: Path, sockets: Path) -> bool:
     """Whether our database answers; creates it on the first start."""
     import asyncpg
 
+    # pg_ctl looks at this line too: asking a server that is not ready yet would only fill its log
+    if [line.strip() for line in (store / "postmaster.pid").read_text().splitlines()[7:]] != ["ready"]:
+        return False
     try:
         return await database_answers(_dsn(sockets, DATABASE))
     except asyncpg.InvalidCatalogNameError:

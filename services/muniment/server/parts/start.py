@@ -58,13 +58,16 @@ async def start_parts(settings: PartsSettings, *, on_progress: Progress | None =
             workshop = data, await stack.enter_async_context(start_guard(data.lock_fd))
         launch = _Launch()
         stack.push_async_callback(launch.stop)
+        failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 kafka = group.create_task(launch.start("kafka", _kafka(settings, workshop, say)))
                 postgres = group.create_task(launch.start("postgres", _postgres(settings, workshop, say)))
                 s3 = group.create_task(launch.start("s3", _s3(settings, workshop, say)))
         except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+            failure = failures.exceptions[0]
+        if failure is not None:
+            raise failure  # here, so that its own cause stays; the others were stopped because of it
         yield Parts(kafka.result(), postgres.result(), s3.result(), launch.timings, launch.pids, launch.failure)
 
 

@@ -31,17 +31,17 @@ Json = dict[str, Any]
 def dead_letter_router(transactions: Transactions) -> APIRouter:
     """The routes of one service."""
     service = transactions.service
-    router = APIRouter(prefix=f"/api/v1/dead-letters/{service}", tags=["dead letters"])
+    router = APIRouter(prefix=f"/dead-letters/{service}", tags=["dead letters"])
     word = service.replace("-", "_")
 
-    @router.get("", operation_id=f"listDeadLetters_{word}")
+    @router.get("", name=f"list_dead_letters_{word}")
     async def list_dead_letters(_: Operator, page: Paged, retried: bool = False) -> Json:
         """Dead letters, newest first; with `retried` those that were sent again too."""
         at, last = page.after(datetime, UUID) or (None, None)
         rows = await transactions.pool.fetch(SQL["list_dead_letters"], at, last, retried, page.fetch)
         return page.answer(rows, item=_row, key=lambda row: (row["created_at"], row["id"]))
 
-    @router.get("/{letter}", operation_id=f"getDeadLetter_{word}")
+    @router.get("/{letter}", name=f"get_dead_letter_{word}")
     async def get_dead_letter(_: Operator, letter: UUID) -> Json:
         """One dead letter with its raw bytes (base64) and headers."""
         row = await _find(transactions, letter)
@@ -54,7 +54,7 @@ def dead_letter_router(transactions: Transactions) -> APIRouter:
             "headers": [[name, raw.decode("utf-8", "replace")] for name, raw in unpack_headers(row["headers"])],
         }
 
-    @router.post("/{letter}/retry", operation_id=f"retryDeadLetter_{word}")
+    @router.post("/{letter}/retry", name=f"retry_dead_letter_{word}")
     async def retry_dead_letter(request: Request, by: Operator, letter: UUID) -> Json:
         """Give the record to the service again, as it was, with its tries counted from the beginning."""
         row = await _find(transactions, letter)
