@@ -11,8 +11,9 @@ from muniment.contracts.errors import Conflict, Rejected, Transient
 
 LockMode = Literal["COMPLIANCE", "GOVERNANCE"]
 
-EDGE: Final = 64 * 1024
-"""Bytes at either end of an object that a hash keeps, for header readers."""
+EDGE: Final = 64 * 1024 + 128
+"""Bytes at either end of an object that a hash keeps, for header readers. The odd 128: a zip archive's end records
+before the longest comment it may have."""
 MAX_RANGE: Final = 64 * 1024 * 1024
 """The longest range one read may ask for, so that no declared size becomes an allocation."""
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from muniment.adapters.hashing import EdgeReader, hash_reader
 from muniment.adapters.s3.copying import split
+from muniment.checksum_validator.formats.source import Source as ByteSource
+from muniment.checksum_validator.formats.spec import DEFAULT_LIMITS, HEAD_BYTES, TAIL_BYTES
 from muniment.contracts.events import ObjectLocation
 from muniment.ports.blobs import EDGE, Edges, Located, Location, Lock, LockMode, StoreUnavailable
 from muniment.testing.blob_samples import pattern
@@ -92,6 +94,15 @@ def test_the_edges_are_fetched_once_each_or_not_at_all() -> None:
     reader.read(0, EDGE)
     reader.read(2 * EDGE, EDGE)
     assert given_edges.fetched == []
+
+
+@pytest.mark.parametrize("size", [0, 1, HEAD_BYTES + 1, EDGE + 1, 2 * EDGE, 10**6])
+def test_the_edges_of_a_hash_are_all_that_an_inspection_reads_first(size: int) -> None:
+    """So a file that was hashed is looked into without another request, unless its header is large."""
+    source = Source(pattern(size))
+    begin = ByteSource(EdgeReader(size, source.fetch, Edges(source.data[:EDGE], source.data[-EDGE:])), DEFAULT_LIMITS)
+    assert (begin.head, begin.tail) == (source.data[:HEAD_BYTES], source.data[-TAIL_BYTES:])
+    assert source.fetched == []
 
 
 def test_a_version_shorter_than_stated_is_not_passed_on() -> None:
