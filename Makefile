@@ -47,6 +47,8 @@ schemas: setup ## write the JSON Schemas, AsyncAPI and the README's table from t
 
 lock: setup ## resolve the dependencies anew, with hashes and without host names
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --python-version 3.11 --extra server --group build pyproject.toml --output-file requirements/server.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements/dev.lock
 	@echo uv | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --python-version 3.11 - --output-file requirements/bootstrap.lock

@@ -190,11 +190,25 @@ async def ensure_topics(connection: KafkaConnection, topics: Sequence[Topic], la
                     f"the topic {name} could not be made: {error.__name__} {detail[0] if detail else ''}",
                     hint="create it by hand (muniment topics --json lists all), or let this principal create topics",
                 )
-        return [topic.wire_name(layout.prefix) for topic in missing]
+        created = [topic.wire_name(layout.prefix) for topic in missing]
+        await _until_led(admin, created)
+        return created
     except (KafkaError, OSError, TimeoutError) as error:
         raise Transient("broker_unavailable", f"Kafka does not answer: {error!r}") from error
     finally:
         await admin.close()
+
+
+async def _until_led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    """Wait until every partition of new topics has a leader: before that, clients log errors and back off."""
+    for _ in range(100):
+        described = await admin.describe_topics(list(names))
+        if all(
+            topic["error_code"] == 0 and all(partition["leader"] >= 0 for partition in topic["partitions"])
+            for topic in described
+        ):
+            return
+        await asyncio.sleep(0.05)
 
 
 async def topic_drift(
