@@ -1,0 +1,164 @@
+"""What an audit entry is, and how a batch of requests extends the log. Pure: no clock, no database.
+
+A leaf's data is the entry's canonical JSON (RFC 8785): one spelling, so whoever has the entry can hash it again. The
+entry does not hold its own index; its place is proven by the tree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from muniment.audit.merkle import Frontier, leaf_hash
+from muniment.contracts.canonical import canonical_json, sha256_hex
+from muniment.contracts.errors import Rejected
+from muniment.contracts.events import AuditLogged, AuditRequested, Change
+from muniment.contracts.ids import Sha256
+from muniment.contracts.model import rfc3339
+
+ENTRY_VERSION: Final = 1
+MAX_LEAF: Final = 65_535
+"""Bytes of a leaf's data at most: tile entry bundles give its length in 16 bits (C2SP tlog-tiles)."""
+VALUE_LIMITS: Final = (1024, 256, 128)
+"""Bytes of a changed value's canonical JSON that an entry holds itself; the later ones only where it must shrink."""
+MAX_EVENT_ID: Final = 1024
+"""Bytes of an event id at most."""
+_DIGEST_MEMBERS: Final = frozenset({"value_sha256", "value_size"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One audit request as it arrived: its event's id, the flow it belongs to, and what it says.
+
+    Raises `Rejected` (`audit_event_id_too_long`).
+    """
+
+    event_id: str
+    correlation: str | None
+    data: AuditRequested
+
+    def __post_init__(self) -> None:
+        if len(self.event_id.encode()) > MAX_EVENT_ID:
+            raise Rejected(
+                "audit_event_id_too_long",
+                "the audit request's event id is too long to be kept for ever",
+                expected=f"<= {MAX_EVENT_ID} bytes of UTF-8",
+                actual=f"{len(self.event_id.encode())} bytes",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The log so far: its tree, and the log time of its last entry. No entry is ever earlier than the one before."""
+
+    tree: Frontier
+    log_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A new entry at its place. `root_hash` is the tree's root with this entry as its last (size `index` + 1)."""
+
+    index: int
+    request: Request
+    log_time: datetime
+    entry: dict[str, Any]
+    data: bytes
+    leaf_hash: bytes
+    root_hash: bytes
+
+    def event(self) -> AuditLogged:
+        """The record of the audit-log topic."""
+        return AuditLogged(
+            index=self.index,
+            leaf_hash=Sha256(self.leaf_hash.hex()),
+            tree_size=self.index + 1,
+            root_hash=Sha256(self.root_hash.hex()),
+            entry=self.entry,
+        )
+
+
+def extend(
+    head: Head, requests: Sequence[Request], known: Container[str], now: datetime
+) -> tuple[Head, list[Appended]]:
+    """The log with the requests appended in their order; those whose event id is `known`, or came just before, not.
+
+    All entries of the batch carry one log time: `now`, or the last entry's if the clock has gone back.
+    """
+    log_time = max(now, head.log_time)
+    tree = head.tree
+    appended: list[Appended] = []
+    seen: set[str] = set()
+    for request in requests:
+        if request.event_id in known or request.event_id in seen:
+            continue
+        seen.add(request.event_id)
+        entry, data = build_entry(request, log_time)
+        leaf = leaf_hash(data)
+        index, tree = tree.size, tree.append(leaf)
+        appended.append(Appended(index, request, log_time, entry, data, leaf, tree.root()))
+    return (Head(tree, log_time) if appended else head), appended
+
+
+def build_entry(request: Request, log_time: datetime) -> tuple[dict[str, Any], bytes]:
+    """The entry and its canonical JSON, at most `MAX_LEAF` bytes.
+
+    A changed value over the first of `VALUE_LIMITS` is given by its digest. An entry that is still too large has
+    smaller values digested as well; the last resort is the digest of the whole list of changes.
+    """
+    for entry in _ever_smaller(request, log_time):
+        data = canonical_json(entry)
+        if len(data) <= MAX_LEAF:
+            return entry, data
+    raise AssertionError("every field but the changes is bounded by AuditRequested")  # a unit test holds the sum
+
+
+def _ever_smaller(request: Request, log_time: datetime) -> Iterator[dict[str, Any]]:
+    entry = _facts(request, log_time)
+    for limit in VALUE_LIMITS:
+        yield {**entry, "changes": [_change(change, limit) for change in request.data.changes]}
+    everything = canonical_json([_change(change, limit=None) for change in request.data.changes])
+    count = len(request.data.changes)
+    yield {**entry, "changes": [], "changes_digest": {**_digest(everything), "count": count}}
+
+
+def _facts(request: Request, log_time: datetime) -> dict[str, Any]:
+    data = request.data
+    fields = {
+        "v": ENTRY_VERSION,
+        "event_id": request.event_id,
+        "correlation": request.correlation,
+        "action": data.action,
+        "outcome": data.outcome,
+        "service": data.service,
+        "operator": data.operator,
+        "authenticated_by": data.authenticated_by,
+        "model": data.model,
+        "resource": data.resource,
+        "reason": data.reason,
+        "cause": data.cause.model_dump(mode="json", exclude_none=True),
+        "event_time": rfc3339(data.occurred_at),
+        "log_time": rfc3339(log_time),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _change(change: Change, limit: int | None) -> dict[str, Any]:
+    fields: dict[str, Any] = {"path": change.path}
+    for side, value in (("before", change.before), ("after", change.after)):
+        if value is not None:
+            fields[side] = value if limit is None else _bounded(value, limit)
+    return fields
+
+
+def _bounded(value: Any, limit: int) -> Any:
+    """The value, or its digest. A value that looks like a digest is digested too: the form has one meaning."""
+    text = canonical_json(value)
+    looks_like_digest = isinstance(value, dict) and value.keys() == _DIGEST_MEMBERS
+    return _digest(text) if len(text) > limit or looks_like_digest else value
+
+
+def _digest(text: bytes) -> dict[str, Any]:
+    return {"value_sha256": sha256_hex(text), "value_size": len(text)}
