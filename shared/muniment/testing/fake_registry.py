@@ -33,6 +33,7 @@ class FakeRegistry:
 
     def __init__(self, *, single_put_max: int = 64 * 1024, part_size: int = 64 * 1024) -> None:
         self.url = "http://registry.test"
+        self.store_url = STORE
         self.single_put_max = single_put_max
         self.part_size = part_size
         self.requests: list[tuple[str, str]] = []
@@ -60,7 +61,7 @@ class FakeRegistry:
             found = self.intercept(request)
             if found is not None:
                 return found
-            if str(request.url).startswith(STORE):
+            if str(request.url).startswith(self.store_url):
                 return self._store(request)
             return self._api(request)
         except MunimentError as error:
@@ -75,7 +76,7 @@ class FakeRegistry:
     def _store(self, request: httpx2.Request) -> httpx2.Response:
         if "authorization" in request.headers:
             return httpx2.Response(400, text="<Error><Code>InvalidArgument</Code></Error>")
-        key, query = request.url.path, request.url.params
+        key, query = "/" + request.url.path.rpartition("/")[2], request.url.params
         if request.method == "PUT":
             body = request.read()
             if "part" in query:
@@ -180,7 +181,7 @@ class FakeRegistry:
         return slots
 
     def _slot(self, publication: str, sha256: str, size: int) -> Json:
-        place = f"{STORE}/{sha256}?signature={len(self.requests)}"
+        place = f"{self.store_url}/{sha256}?signature={len(self.requests)}"
         if size <= self.single_put_max:
             return {"kind": "single", "method": "PUT", "url": place, "headers": {}}
         upload = f"{publication}-{sha256[:8]}"
@@ -272,7 +273,7 @@ class FakeRegistry:
         files = []
         for file in version["files"]:
             newest = len(self.objects[f"/{file['sha256']}"])
-            url = f"{STORE}/{file['sha256']}?version=v{newest}&signature={len(self.requests)}"
+            url = f"{self.store_url}/{file['sha256']}?version=v{newest}&signature={len(self.requests)}"
             files.append({**file, "url": url})
         return files
 

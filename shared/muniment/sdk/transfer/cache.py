@@ -24,10 +24,10 @@ CREATE TABLE IF NOT EXISTS digest (
 );
 CREATE TABLE IF NOT EXISTS unfinished (fingerprint TEXT PRIMARY KEY, idempotency_key TEXT, kept REAL);
 """
-_TRIM: Final = f"""
-DELETE FROM digest WHERE rowid IN (SELECT rowid FROM digest ORDER BY kept DESC LIMIT -1 OFFSET {MAX_ROWS});
-DELETE FROM unfinished WHERE rowid IN (SELECT rowid FROM unfinished ORDER BY kept DESC LIMIT -1 OFFSET {MAX_ROWS});
-"""  # noqa: S608  # reason: the only value in it is the constant above
+_TRIMS: Final = (
+    "DELETE FROM digest WHERE rowid IN (SELECT rowid FROM digest ORDER BY kept DESC LIMIT -1 OFFSET ?)",
+    "DELETE FROM unfinished WHERE rowid IN (SELECT rowid FROM unfinished ORDER BY kept DESC LIMIT -1 OFFSET ?)",
+)
 
 
 def cache_folder(environ: Mapping[str, str] | None = None) -> Path:
@@ -77,8 +77,8 @@ class Cache:
                 db.executescript(_SCHEMA)
                 with db:
                     row = db.execute(sql, values).fetchone()
-                if sql.startswith("INSERT"):
-                    db.executescript(_TRIM)
+                    for trim in _TRIMS if sql.startswith("INSERT") else ():
+                        db.execute(trim, (MAX_ROWS,))
                 return None if row is None else str(row[0])
         return None
 
