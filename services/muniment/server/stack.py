@@ -121,10 +121,9 @@ async def running_stack(
         await broker.start()
         listener = _listen(settings.http.host, settings.http.port)
         checks = ready_checks(endpoints, identity_pool, blobs, settings.s3.bucket)
-        serve = await stack.enter_async_context(
-            serving(listener, _routers(started, identity), identity, checks, metrics)
+        loops.watch(
+            await stack.enter_async_context(serving(listener, _routers(started, identity), identity, checks, metrics))
         )
-        loops.add("http", serve())
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         for one in started:
@@ -173,6 +172,9 @@ class _Loops:
 
     def add(self, name: str, loop: Any) -> None:
         self._tasks.add(asyncio.create_task(loop, name=name))
+
+    def watch(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
 
     async def failed(self) -> None:
         """Wait until a loop ends, and raise its error."""

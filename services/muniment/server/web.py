@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Final
 
 import uvicorn
 from fastapi import APIRouter
@@ -15,6 +17,9 @@ from muniment.runtime.http.app import build_app
 from muniment.runtime.http.auth import Authenticator
 from muniment.runtime.metrics import Metrics
 from muniment.runtime.schema_files import ASYNCAPI
+
+
+_GRACE_S: Final = 10
 
 
 class _Server(uvicorn.Server):
@@ -33,8 +38,8 @@ async def serving(
     identity: Authenticator,
     ready: Mapping[str, Callable[[], Awaitable[None]]],
     metrics: Metrics,
-) -> AsyncIterator[Callable[[], Awaitable[None]]]:
-    """The loop that serves until the block ends; then requests in flight get 10 s."""
+) -> AsyncIterator[asyncio.Task[None]]:
+    """The task that serves until the block ends; then requests in flight get 10 s, and all connections end."""
     app = build_app(
         version=version("muniment"),
         routers=routers,
@@ -50,18 +55,18 @@ async def serving(
         lifespan="off",
         server_header=False,
         date_header=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=_GRACE_S,
         timeout_keep_alive=65,
         limit_concurrency=2_000,
         h11_max_incomplete_event_size=64 * 1024,
     )
     server = _Server(config)
 
-    async def serve() -> None:
-        await server.serve(sockets=[listener])
-
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
     try:
-        yield serve
+        yield task
     finally:
         server.should_exit = True
+        await asyncio.wait([task], timeout=_GRACE_S + 5)
+        task.cancel()
         listener.close()

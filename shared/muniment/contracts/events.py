@@ -22,6 +22,7 @@ from muniment.contracts.model import (
     PublicationIdField,
     Sha256Field,
     Timestamp,
+    Verbatim,
     VersionIdField,
     Word,
 )
@@ -37,8 +38,8 @@ class ObjectLocation(Payload):
     """One version of one object in the store. Readers always name `version_id`."""
 
     bucket: Word
-    key: Line
-    version_id: Word
+    key: Verbatim
+    version_id: Verbatim
 
 
 class DeclaredFile(Payload):
@@ -47,8 +48,8 @@ class DeclaredFile(Payload):
     path: FilePathField
     sha256: Sha256Field
     size: ByteCount
-    location: Line | None = None
-    version_id: Word | None = None
+    location: Verbatim | None = None
+    version_id: Verbatim | None = None
     format: Word | None = None
     role: Word = "file"
 

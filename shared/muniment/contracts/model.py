@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StrictBool, StrictInt, StrictStr
 
 from muniment.contracts import file_path as paths
-from muniment.contracts import ids
+from muniment.contracts import ids, strict_json
 from muniment.contracts.errors import Rejected
 
 
@@ -57,6 +57,8 @@ Word = Annotated[StrictStr, text(256)]
 """A short text: a name, a key, an id given by someone else."""
 Line = Annotated[StrictStr, text(2000)]
 Prose = Annotated[StrictStr, text(20_000)]
+Verbatim = Annotated[StrictStr, Field(max_length=2048), _checked(strict_json.verbatim)]
+"""A text that means something elsewhere (an object's key): taken exactly as it is, never normalised."""
 Number = Annotated[float, Field(strict=True)]
 ByteCount = Annotated[StrictInt, Field(ge=0, le=2**53 - 1)]
 Scalar = StrictBool | StrictInt | Number | Prose | None

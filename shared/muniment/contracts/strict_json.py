@@ -128,6 +128,12 @@ def check_text(text: str) -> None:
             )
 
 
+def verbatim(text: str) -> str:
+    """The text itself, if every store can hold it."""
+    check_text(text)
+    return text
+
+
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_members, parse_int=_integer, parse_float=_float, parse_constant=_constant
 )
