@@ -80,7 +80,8 @@ def configure(
 
 
 def _json() -> Processor:
-    return structlog.processors.JSONRenderer(ensure_ascii=False, default=repr)
+    # In ASCII: no separator of Unicode's can break a line in two, no lone surrogate can keep it from being written.
+    return structlog.processors.JSONRenderer(default=repr)
 
 
 def _console(colours: bool) -> Processor:

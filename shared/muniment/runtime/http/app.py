@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isroutine
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Response
@@ -159,7 +159,8 @@ def _check_operations(app: Api) -> None:
 
 def _blocking(dependant: Dependant) -> Iterator[str]:
     call = dependant.call
-    if not (iscoroutinefunction(call) or iscoroutinefunction(getattr(type(call), "__call__", None))):  # noqa: B004  # reason: not whether it can be called, but what the call is
+    runs = call if isroutine(call) else type(call).__call__  # an object whose class is a coroutine when called
+    if not (iscoroutinefunction(runs) or isasyncgenfunction(runs)):
         yield getattr(call, "__name__", repr(call))
     for inner in dependant.dependencies:
         yield from _blocking(inner)

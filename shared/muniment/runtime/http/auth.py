@@ -84,7 +84,7 @@ def bearer_token(request: Request) -> str:
 def guards(app: FastAPI) -> Iterator[tuple[str, RouteContext, Role | None]]:
     """Every route of the app as (label, route, role it requires), however deep it was included."""
     for route in iter_route_contexts(app.routes):
-        label = f"{' '.join(sorted(route.methods or ['*']))} {route.path or route.route!r}"
+        label = f"{' '.join(sorted(route.methods or ['*']))} {route.path or repr(route.route)}"
         dependant: Dependant | None = getattr(route, "dependant", None)
         yield label, route, None if dependant is None else _role_of(dependant)
 

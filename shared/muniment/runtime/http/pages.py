@@ -20,7 +20,6 @@ from starlette.requests import Request
 
 from muniment.contracts import strict_json
 from muniment.contracts.errors import Rejected
-from muniment.contracts.model import rfc3339
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
@@ -119,7 +118,7 @@ def _pack(members: list[str | int]) -> str:
 
 def _text(part: Key) -> str | int:
     if isinstance(part, datetime):
-        return rfc3339(part)
+        return part.isoformat()
     return str(part) if isinstance(part, UUID) else part
 
 

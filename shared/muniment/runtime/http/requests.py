@@ -48,7 +48,7 @@ def cause_of(request: Request) -> Cause:
     return Cause(kind="request", id=f"{request_id(request)}.{uuid.uuid4().hex[:12]}")
 
 
-def idempotency_key(request: Request) -> str | None:
+async def idempotency_key(request: Request) -> str | None:
     """The `Idempotency-Key` header, None without one. Raises `Rejected` (`idempotency_key_invalid`)."""
     given = request.headers.getlist("idempotency-key")
     if not given:
