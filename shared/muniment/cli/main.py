@@ -76,8 +76,8 @@ COMMANDS: Final = {name: place for _, commands in GROUPS for name, place, _ in c
 
 EPILOGUE: Final = """\
 Every command takes --json (one JSON document, or JSON lines for lists and streams, on stdout), -q (ids alone),
---server and --credentials; muniment COMMAND --help has an example. Progress and errors go to stderr. With --json an error
-is one line there: {"error": {"code": ..., "message": ..., "expected": ..., "actual": ..., "hint": ...}, "exit": N}
+--server and --credentials; `muniment COMMAND --help` has an example. Progress and errors go to stderr. With --json an
+error is one line there: {"error": {"code", "message", "expected", "actual", "hint"}, "exit": N}
 
 References: digits  digits@main  digits@exp/dropout  digits@1.2.0  digits/3  digits@sha256:ab12cd34
 
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(root_help())
         return failures.OK
     if tokens[0] == "--version":
-        tokens = ["version"]
+        tokens[0] = "version"
     as_json = "--json" in tokens
     if tokens[0] not in COMMANDS:
         return failures.report(_unknown(tokens[0]), as_json=as_json)

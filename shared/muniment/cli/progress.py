@@ -25,6 +25,7 @@ class ProgressLine:
         self._clock = clock
         self._last: Progress | None = None
         self._started = 0.0
+        self._moved = 0.0
         self._base = 0
         self._drawn = float("-inf")
         self._printed = True
@@ -42,7 +43,7 @@ class ProgressLine:
             self._close()
             self._started = now
             self._base = 0 if progress.stage != "validate" else progress.bytes_done
-        self._last = progress
+        self._last, self._moved = progress, now
         self._printed = False
         if self._in_place and now - self._drawn >= _EVERY_S:
             self._drawn = now
@@ -54,7 +55,7 @@ class ProgressLine:
         last = self._last
         if last is None or self._printed:
             return
-        taken = max(self._clock() - self._started, 1e-9)
+        taken = max(self._moved - self._started, 1e-9)  # to the last byte, not to what came after it
         moved = last.bytes_done - self._base
         text = f"{last.stage:<9} {size(last.bytes_done)} in {duration(taken)} ({size(moved / taken)}/s)"
         if last.bytes_done < last.bytes_total:

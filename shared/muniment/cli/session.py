@@ -115,7 +115,7 @@ def application(name: str, help: str, *, example: str = "") -> App:  # noqa: A00
         version_flags=[],
         result_action="return_value",
         default_parameter=Parameter(negative=(), show_default=False),
-        help_on_error=False,
+        suppress_keyboard_interrupt=False,
     )
 
 

@@ -24,8 +24,9 @@ from muniment.sdk.transfer.cache import Cache, cache_folder
 from muniment.sdk.transfer.pool import Stop
 from muniment.sdk.transfer.progress import OnProgress
 from muniment.sdk.transfer.scan import Source
-from muniment.sdk.transport import AsyncHttpClients, HttpClients, Seam
+from muniment.sdk.transport import AsyncSender
 from muniment.sdk.verify import Verification
+from muniment.sdk.wire import Wire
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -41,11 +42,10 @@ class AsyncClient:
         *,
         credentials: str | os.PathLike[str] | None = None,
         timeout: float = 30.0,
-        transport: Seam = None,
     ) -> None:
         self._server = find_server(url, token, credentials=None if credentials is None else Path(credentials))
-        self._api = AsyncHttpClients(timeout, transport)
-        self._clients = HttpClients(timeout, transport)
+        self._sender = AsyncSender(self._server, timeout)
+        self._wire = Wire(timeout)
         self._sleep = asyncio.sleep
 
     async def __aenter__(self) -> Self:
@@ -58,8 +58,8 @@ class AsyncClient:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        self._clients.close()
-        await self._api.aclose()
+        self._wire.close()
+        await self._sender.aclose()
 
     # -- publications
 
@@ -210,7 +210,7 @@ class AsyncClient:
     # -- the driver
 
     def _shop(self) -> Workshop:
-        return Workshop(self._clients, Cache(cache_folder()), self._server.base("ingest"))
+        return Workshop(self._wire, Cache(cache_folder()), self._server.base("ingest"))
 
     async def _run(self, call: Call[T]) -> T:
         outcome = Outcome()
@@ -225,7 +225,7 @@ class AsyncClient:
 
     async def _do(self, effect: Effect) -> Any:
         if isinstance(effect, Request):
-            return await self._api.send(self._server, effect)
+            return await self._sender.send(effect)
         if isinstance(effect, Pause):
             return await self._sleep(effect.seconds)
         return await _on_thread(effect)

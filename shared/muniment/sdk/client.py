@@ -21,8 +21,9 @@ from muniment.sdk.transfer.cache import Cache, cache_folder
 from muniment.sdk.transfer.pool import Stop
 from muniment.sdk.transfer.progress import OnProgress
 from muniment.sdk.transfer.scan import Source
-from muniment.sdk.transport import HttpClients, Seam
+from muniment.sdk.transport import send
 from muniment.sdk.verify import Verification
+from muniment.sdk.wire import Wire
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -42,11 +43,11 @@ class Client:
         *,
         credentials: str | os.PathLike[str] | None = None,
         timeout: float = 30.0,
-        transport: Seam = None,
     ) -> None:
-        """`timeout`: seconds without a byte after which a request is given up. `transport`: in place of the network."""
+        """`timeout`: seconds without a byte after which a request is given up."""
         self._server = find_server(url, token, credentials=None if credentials is None else Path(credentials))
-        self._clients = HttpClients(timeout, transport)
+        self._timeout = timeout
+        self._wire = Wire(timeout)
         self._sleep: Callable[[float], None] = time.sleep
 
     def __enter__(self) -> Self:
@@ -59,7 +60,7 @@ class Client:
 
     def close(self) -> None:
         """Close all connections."""
-        self._clients.close()
+        self._wire.close()
 
     # -- publications
 
@@ -258,7 +259,7 @@ class Client:
     # -- the driver
 
     def _shop(self) -> Workshop:
-        return Workshop(self._clients, Cache(cache_folder()), self._server.base("ingest"))
+        return Workshop(self._wire, Cache(cache_folder()), self._server.base("ingest"))
 
     def _run(self, call: Call[T]) -> T:
         outcome = Outcome()
@@ -273,7 +274,7 @@ class Client:
 
     def _do(self, effect: Effect) -> Any:
         if isinstance(effect, Request):
-            return self._clients.send(self._server, effect)
+            return send(self._wire, self._server, effect, self._timeout)
         if isinstance(effect, Pause):
             return self._sleep(effect.seconds)
         return effect.run(Stop())

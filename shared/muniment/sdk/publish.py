@@ -25,8 +25,8 @@ from muniment.sdk.transfer.pool import Stop
 from muniment.sdk.transfer.progress import Meter, OnProgress, Progress
 from muniment.sdk.transfer.scan import LocalFile, Scan, Source, scan
 from muniment.sdk.transfer.upload import Upload
-from muniment.sdk.transport import HttpClients
 from muniment.sdk.verify import MANIFEST_NAME, Verification, verify_directory
+from muniment.sdk.wire import Wire
 
 REMEMBERED_FROM: Final = 16 * 1024 * 1024
 """Publications of this many bytes and more are remembered while they upload, so that a later process goes on."""
@@ -37,9 +37,9 @@ WAIT_S: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What moving bytes needs: HTTP clients for the store, this user's cache, and the server's name in that cache."""
+    """What moving bytes needs: connections to the store, this user's cache, and the server's name in that cache."""
 
-    clients: HttpClients
+    wire: Wire
     cache: Cache
     origin: str
 
@@ -56,7 +56,7 @@ def publishing(shop: Workshop, source: Source, model: str, options: PublishOptio
     memory = shop.cache if remembers else Cache(None)
     fingerprint = _fingerprint(shop.origin, body)
     started = yield from _begun(body, own_key, memory, fingerprint)
-    upload = Upload(shop.clients, files, on_progress)
+    upload = Upload(shop.wire, files, on_progress)
     upload.take(started.files)
     yield from _carry(upload, lambda: calls.slots(started.id))
     yield from calls.complete(started.id, upload.completed())
@@ -79,7 +79,7 @@ def downloading(
     exact = f"{version.model}@{version.id}"
     manifest = read_manifest((yield from calls.manifest(exact)), expected_id=version.id)
     directory = Path(destination)
-    download = Download(shop.clients, manifest.files, directory, verify=verify, on_progress=on_progress)
+    download = Download(shop.wire, manifest.files, directory, verify=verify, on_progress=on_progress)
 
     def urls() -> Call[dict[str, str]]:
         return {file.path: file.url for file in (yield from calls.files(exact))}

@@ -1,19 +1,22 @@
-"""A registry in memory behind an `httpx2` transport, for tests of the SDK and of programs that use it.
+"""A registry in memory that listens on loopback, for tests of the SDK and of programs that use it.
 
-    registry = FakeRegistry()
-    client = Client(registry.url, "a token", transport=registry.transport)
+    with FakeRegistry().serving() as registry:
+        client = Client(registry.url, "a token")
 
 It keeps to the HTTP surface, stores bytes, checks digests, numbers versions; it has no identity, audit or notification.
-`intercept` sees every request first and may answer it, raise, or let it pass.
+`intercept` sees every request first and may answer it, raise `Hangup` or a `MunimentError`, or let it pass.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import uuid
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote
 
 import httpx2
@@ -23,17 +26,19 @@ from muniment.contracts.events import TrainingCompleted
 from muniment.contracts.manifest import Manifest, ManifestFile, manifest_bytes, manifest_id
 from muniment.contracts.reference import parse_reference
 
-STORE: Final = "http://store.test"
 Json = dict[str, Any]
 Intercept = Callable[[httpx2.Request], httpx2.Response | None]
+
+
+class Hangup(Exception):
+    """The connection is closed without an answer."""
 
 
 class FakeRegistry:
     """The services' HTTP surface and an object store, one object."""
 
     def __init__(self, *, single_put_max: int = 64 * 1024, part_size: int = 64 * 1024) -> None:
-        self.url = "http://registry.test"
-        self.store_url = STORE
+        self.url = ""
         self.single_put_max = single_put_max
         self.part_size = part_size
         self.requests: list[tuple[str, str]] = []
@@ -49,10 +54,22 @@ class FakeRegistry:
         self._declared: dict[str, TrainingCompleted] = {}
         self._keys: dict[str, str] = {}
 
+    @contextmanager
+    def serving(self) -> Iterator[FakeRegistry]:
+        """Listen on a free port of loopback while the block runs; `url` says where."""
+        server = _Server(("127.0.0.1", 0), _handler_for(self))
+        self.url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+
     @property
-    def transport(self) -> httpx2.MockTransport:
-        """To be given to `Client` or `AsyncClient`."""
-        return httpx2.MockTransport(self.handle)
+    def store_url(self) -> str:
+        """Where its presigned URLs begin."""
+        return f"{self.url}/store"
 
     def handle(self, request: httpx2.Request) -> httpx2.Response:
         """Answer one request."""
@@ -93,8 +110,8 @@ class FakeRegistry:
         body = versions[place - 1]
         if "range" in request.headers:
             start = int(request.headers["range"].removeprefix("bytes=").rstrip("-"))
-            return httpx2.Response(206, stream=httpx2.ByteStream(body[start:]))
-        return httpx2.Response(200, stream=httpx2.ByteStream(body))
+            return httpx2.Response(206, content=body[start:])
+        return httpx2.Response(200, content=body)
 
     # -- the API
 
@@ -287,3 +304,39 @@ def problem(error: MunimentError) -> httpx2.Response:
         content=json.dumps({**fields, "request_id": "r-1"}).encode(),
         headers={"content-type": "application/problem+json"},
     )
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+
+def _handler_for(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            url = f"http://{self.headers['host']}{self.path}"
+            request = httpx2.Request(self.command, url, headers=dict(self.headers), content=body)
+            try:
+                answer = registry.handle(request)
+            except Hangup:
+                self.close_connection = True
+                return
+            content = answer.read()
+            self.send_response(answer.status_code)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            if "content-length" not in answer.headers and answer.status_code != 204:
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+            self.close_connection |= len(content) < int(answer.headers.get("content-length", 0))
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing: tests read what they need."""
+
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        setattr(Handler, f"do_{method}", Handler.answer)
+    return Handler

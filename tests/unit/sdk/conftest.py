@@ -28,13 +28,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def registry() -> FakeRegistry:
-    return FakeRegistry()
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry().serving() as fake:
+        yield fake
 
 
 @pytest.fixture
 def client(registry: FakeRegistry) -> Iterator[Client]:
-    with Client(registry.url, "secret-token", transport=registry.transport) as client:
+    with Client(registry.url, "secret-token") as client:
         yield client
 
 

@@ -11,7 +11,7 @@ from muniment.contracts.errors import Conflict, MunimentError, NotFound, Transie
 from muniment.sdk import Client, verify_directory
 from muniment.sdk.manifest import read_manifest
 from muniment.sdk.verify import MANIFEST_NAME
-from muniment.testing.fake_registry import STORE, FakeRegistry
+from muniment.testing.fake_registry import FakeRegistry
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ def test_a_download_that_was_cut_off_goes_on(published: FakeRegistry, client: Cl
     cut: list[bool] = []
 
     def cut_once(request: httpx2.Request) -> httpx2.Response | None:
-        if not str(request.url).startswith(f"{STORE}{key_of(published, 'weights/model.bin')}"):
+        if not str(request.url).startswith(f"{published.store_url}{key_of(published, 'weights/model.bin')}"):
             return None
         ranges.append(request.headers.get("range", ""))
         if cut:
             return None
         cut.append(True)
         whole = (folder / "weights" / "model.bin").read_bytes()
-        return httpx2.Response(200, stream=httpx2.ByteStream(whole[:1000]))
+        return httpx2.Response(200, headers={"content-length": "4096"}, content=whole[:1000])
 
     published.intercept = cut_once
     client.download("digits/1", back)
@@ -92,9 +92,9 @@ def test_damage_on_the_way_is_fetched_again(published: FakeRegistry, client: Cli
     damaged: list[bool] = []
 
     def damage_once(request: httpx2.Request) -> httpx2.Response | None:
-        if str(request.url).startswith(f"{STORE}{key_of(published, 'config.json')}") and not damaged:
+        if str(request.url).startswith(f"{published.store_url}{key_of(published, 'config.json')}") and not damaged:
             damaged.append(True)
-            return httpx2.Response(200, stream=httpx2.ByteStream(b'{"layers": 9}'))
+            return httpx2.Response(200, content=b'{"layers": 9}')
         return None
 
     published.intercept = damage_once
@@ -146,7 +146,7 @@ def test_stale_urls_are_replaced(published: FakeRegistry, client: Client, folder
     refused: set[str] = set()
 
     def expire_first(request: httpx2.Request) -> httpx2.Response | None:
-        if str(request.url).startswith(STORE) and request.url.path not in refused:
+        if str(request.url).startswith(published.store_url) and request.url.path not in refused:
             refused.add(request.url.path)
             return httpx2.Response(403)
         return None

@@ -8,7 +8,7 @@ import pytest
 
 from muniment.contracts.errors import Transient
 from muniment.sdk import AsyncClient, Client
-from muniment.testing.fake_registry import FakeRegistry
+from muniment.testing.fake_registry import FakeRegistry, Hangup
 
 
 def event(cursor: int) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def test_a_restart_of_the_server_is_ridden_out(registry: FakeRegistry, client: C
 
     def be_down(_: httpx2.Request) -> None:
         if next(down, False):
-            raise httpx2.ConnectError("refused")
+            raise Hangup
 
     registry.intercept = be_down
     client._sleep = lambda _seconds: None
@@ -56,7 +56,7 @@ def test_a_restart_of_the_server_is_ridden_out(registry: FakeRegistry, client: C
 
 def test_patience_has_an_end(registry: FakeRegistry, client: Client) -> None:
     def be_down(_: httpx2.Request) -> None:
-        raise httpx2.ConnectError("refused")
+        raise Hangup
 
     registry.intercept = be_down
     client._sleep = lambda _seconds: None
@@ -66,5 +66,5 @@ def test_patience_has_an_end(registry: FakeRegistry, client: Client) -> None:
 
 async def test_events_from_asyncio(registry: FakeRegistry) -> None:
     registry.events = [event(1), event(2)]
-    async with AsyncClient(registry.url, "t", transport=registry.transport) as client:
+    async with AsyncClient(registry.url, "t") as client:
         assert [item.id async for item in client.events("0", follow=False)] == ["e1", "e2"]

@@ -24,9 +24,9 @@ def test_importing_the_package_loads_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ["Client", "AsyncClient", "capture"])
-def test_the_client_needs_no_pydantic(name: str) -> None:
+def test_the_clients_load_no_library_before_they_need_it(name: str) -> None:
     loaded = loaded_by(f"from muniment.sdk import {name}")
-    assert not loaded & (SERVER | {"pydantic", "cryptography", "rich", "sqlite3"})
+    assert not loaded & (SERVER | {"pydantic", "httpx2", "cryptography", "rich", "sqlite3"})
 
 
 def test_every_exported_name_is_there() -> None:

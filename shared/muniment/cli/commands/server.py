@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
@@ -12,6 +12,7 @@ from muniment.cli.options import address
 from muniment.cli.session import application
 from muniment.contracts.errors import Misconfigured
 
+COMMANDS: Final = "muniment.server.commands"
 DataDir = Annotated[
     Path | None,
     Parameter(name="--data-dir", help="Where everything is kept; default MUNIMENT_DATA_DIR, else .muniment."),
@@ -43,7 +44,8 @@ topics = application("muniment topics", "Show the topics, and create missing one
 @up.default
 def start_all(*, data_dir: DataDir = None, http: Http = None, json: Json = False) -> int:
     """Start everything here."""
-    return int(_commands().up(data_dir=data_dir, http=address(http), json=json))
+    place = address(http)
+    return int(_commands().up(data_dir=data_dir, http=place, json=json))
 
 
 @demo.default
@@ -55,7 +57,8 @@ def show_all(*, data_dir: DataDir = None, json: Json = False) -> int:
 @run.default
 def run_services(*services: str, http: Http = None, json: Json = False) -> int:
     """Start the named services."""
-    return int(_commands().run(list(services), http=address(http), json=json))
+    place = address(http)
+    return int(_commands().run(services=list(services), http=place, json=json))
 
 
 @doctor.default
@@ -80,9 +83,9 @@ def _commands() -> ModuleType:
     from importlib import import_module
 
     try:
-        return import_module("muniment.server.commands")
+        return import_module(COMMANDS)
     except ModuleNotFoundError as error:
-        if (error.name or "").startswith("muniment") and error.name != "muniment.server":
+        if (error.name or "").startswith("muniment.") and error.name not in {"muniment.server", COMMANDS}:
             raise  # ours is incomplete: a defect, not a missing extra
         raise Misconfigured(
             "server_missing",

@@ -19,7 +19,7 @@ from muniment.sdk.transfer import store
 from muniment.sdk.transfer.hashing import sha256_of
 from muniment.sdk.transfer.pool import Stop, run_all, with_retries
 from muniment.sdk.transfer.progress import Meter, OnProgress
-from muniment.sdk.transport import HttpClients
+from muniment.sdk.wire import Wire
 
 WORKERS: Final = 4
 
@@ -51,7 +51,7 @@ class Download:
 
     def __init__(
         self,
-        clients: HttpClients,
+        wire: Wire,
         files: Sequence[ManifestFile],
         directory: Path,
         *,
@@ -59,7 +59,7 @@ class Download:
         on_progress: OnProgress | None,
         workers: int = WORKERS,
     ) -> None:
-        self._clients = clients
+        self._wire = wire
         self._verify = verify
         self._workers = workers
         self._meter = Meter("download", sum(file.size for file in files), on_progress)
@@ -132,7 +132,7 @@ class Download:
                 digest, have = _hash_so_far(out, stop)
                 self._meter.add(have, file.path)
                 if have < file.size:
-                    with store.get(self._clients, url, have) as chunks:
+                    with store.get(self._wire, url, have) as chunks:
                         for chunk in chunks:
                             stop.check()
                             out.write(chunk)

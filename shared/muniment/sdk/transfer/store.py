@@ -1,20 +1,23 @@
-"""The object store as a client of presigned URLs sees it: one request, and what its answer means."""
+"""The object store as a client of presigned URLs sees it: one request, and what its answer means.
+
+The API token never goes there: a presigned URL says all that the store needs to know.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-import httpx2
-
 from muniment.contracts.errors import MunimentError, Transient
-from muniment.sdk.transport import HttpClients
+from muniment.sdk.exchange import Unanswered
+from muniment.sdk.wire import FileRange, Response, Wire
 
 _CODE: Final = re.compile(rb"<Code>([A-Za-z0-9.]{1,80})</Code>")
 _MAY_SUCCEED_LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _STALE: Final = frozenset({401, 403, 404, 410})
+_LONGEST_ERROR: Final = 64 * 1024
 
 
 class Stale(Exception):
@@ -25,48 +28,44 @@ class Stale(Exception):
         self.error = error
 
 
-def put(
-    clients: HttpClients, url: str, chunks: Iterable[bytes], size: int, headers: Mapping[str, str]
-) -> Mapping[str, str]:
-    """Upload `size` bytes; the answer's headers (lower case). Raises `Transient`, `Stale` or `MunimentError`."""
-    sent = {**headers, "Content-Length": str(size)}
-    with _talk("upload"):
-        # An iterator is sent as it is produced; with Content-Length given it does not become a chunked body.
-        response = clients.of(url).put(url, content=chunks, headers=sent)
-    _check(response.status_code, response.content, "upload", {200, 201, 204})
-    return {name.lower(): value for name, value in response.headers.items()}
+def put(wire: Wire, url: str, body: FileRange, headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Upload a part of a file; the answer's headers (lower case). Raises `Transient`, `Stale` or `MunimentError`."""
+    with _talk("upload"), wire.exchange("PUT", url, headers=headers, body=body) as response:
+        _check(response, "upload", {200, 201, 204})
+        response.read(_LONGEST_ERROR)
+        return response.headers
 
 
 @contextmanager
-def get(clients: HttpClients, url: str, start: int = 0) -> Iterator[Iterator[bytes]]:
+def get(wire: Wire, url: str, start: int = 0) -> Iterator[Iterator[bytes]]:
     """The object's bytes from `start` on, in chunks. Raises `Transient`, `Stale` or `MunimentError`."""
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with _talk("download"), clients.of(url).stream("GET", url, headers=headers) as response:
-        if response.status_code not in {200, 206}:
-            response.read()
-            _check(response.status_code, response.content, "download", {200, 206})
-        if start and response.status_code != 206:
-            raise Transient("store_refused", "the store ignored the range of a resumed download", actual="HTTP 200")
-        yield response.iter_raw()
+    headers = {"Range": f"bytes={start}-"} if start else {}
+    with _talk("download"), wire.exchange("GET", url, headers=headers) as response:
+        _check(response, "download", {206} if start else {200, 206})
+        yield response.chunks()
 
 
 @contextmanager
 def _talk(verb: str) -> Iterator[None]:
     try:
         yield
-    except httpx2.RequestError as error:
+    except Unanswered as error:
         raise Transient(
             "store_unreachable",
             f"the {verb} was cut off",
-            actual=str(error) or type(error).__name__,
+            expected=f"an answer from {error.url}",
+            actual=error.reason,
             hint="can this machine reach the object store? MUNIMENT_S3__PUBLIC_ENDPOINT is its address for clients",
         ) from error
 
 
-def _check(status: int, body: bytes, verb: str, fine: set[int]) -> None:
+def _check(response: Response, verb: str, fine: set[int]) -> None:
+    status = response.status
     if status in fine:
         return
-    code = _CODE.search(body[:4096])
+    if status == 200:
+        raise Transient("store_refused", "the store ignored the range of a resumed download", actual="HTTP 200")
+    code = _CODE.search(response.read(_LONGEST_ERROR))
     said = f"HTTP {status}" + (f" {code[1].decode()}" if code else "")
     if status in _MAY_SUCCEED_LATER:
         raise Transient("store_unavailable", f"the store did not take the {verb}", actual=said)

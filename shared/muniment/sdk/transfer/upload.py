@@ -12,9 +12,8 @@ from muniment.sdk.transfer import store
 from muniment.sdk.transfer.pool import Stop, run_all, with_retries
 from muniment.sdk.transfer.progress import Meter, OnProgress
 from muniment.sdk.transfer.scan import LocalFile, file_changed
-from muniment.sdk.transport import HttpClients
+from muniment.sdk.wire import FileRange, Wire
 
-CHUNK: Final = 1024 * 1024
 WORKERS: Final = 4
 MAX_PARTS: Final = 10_000
 """S3's own limit."""
@@ -40,9 +39,9 @@ class Upload:
     """
 
     def __init__(
-        self, clients: HttpClients, files: Sequence[LocalFile], on_progress: OnProgress | None, workers: int = WORKERS
+        self, wire: Wire, files: Sequence[LocalFile], on_progress: OnProgress | None, workers: int = WORKERS
     ) -> None:
-        self._clients = clients
+        self._wire = wire
         self._files = {file.path: file for file in files}
         self._workers = workers
         self._on_progress = on_progress
@@ -115,15 +114,16 @@ class Upload:
     def _put(self, piece: Piece, meter: Meter, stop: Stop) -> None:
         moved = 0
 
-        def counted() -> Iterator[bytes]:
+        def count(sent: int) -> None:
             nonlocal moved
-            for chunk in _chunks(piece, stop):
-                yield chunk
-                moved += len(chunk)
-                meter.add(len(chunk), piece.file.path)
+            stop.check()
+            moved += sent
+            meter.add(sent, piece.file.path)
 
+        body = FileRange(piece.file.source, piece.offset, piece.size, count, lambda: file_changed(piece.file))
         try:
-            headers = store.put(self._clients, piece.url, counted(), piece.size, piece.headers)
+            stop.check()
+            headers = store.put(self._wire, piece.url, body, piece.headers)
         except BaseException:
             meter.add(-moved, piece.file.path)
             raise
@@ -132,16 +132,3 @@ class Upload:
             self._versions[piece.file.path] = headers.get("x-amz-version-id")
         else:
             self._parts[piece.file.path][piece.part] = headers.get("etag", "")
-
-
-def _chunks(piece: Piece, stop: Stop) -> Iterator[bytes]:
-    left = piece.size
-    with piece.file.source.open("rb", buffering=0) as file:
-        file.seek(piece.offset)
-        while left:
-            stop.check()
-            chunk = file.read(min(CHUNK, left))
-            if not chunk:
-                raise file_changed(piece.file)
-            left -= len(chunk)
-            yield chunk

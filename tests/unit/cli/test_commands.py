@@ -1,0 +1,356 @@
+"""What each command sends, prints and says."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from muniment.contracts import signature
+from muniment.testing.fake_registry import FakeRegistry
+from tests.unit.cli.conftest import Run
+
+PUBLICATION = "11111111-2222-4333-8444-555555555555"
+
+
+@pytest.fixture
+def sent(registry: FakeRegistry) -> list[tuple[str, str, Any]]:
+    """Every change that is asked for: method, path, body."""
+    seen: list[tuple[str, str, Any]] = []
+
+    def look(request: httpx2.Request) -> httpx2.Response | None:
+        if request.method == "GET":
+            return None
+        seen.append((request.method, request.url.path.removeprefix("/api/v1"), json.loads(request.read() or b"null")))
+        answer = {"id": "s-1", "kid": "ab" * 8, "token": "mun_secret", "secret": "whsec_x", "state": "paused"}
+        return httpx2.Response(200, json=answer)
+
+    registry.intercept = look
+    return seen
+
+
+# -- publish
+
+
+def test_publish_prints_the_version_as_one_json_line(run: Run, registry: FakeRegistry, folder: Path) -> None:
+    line = (
+        "publish",
+        folder,
+        "--model",
+        "digits",
+        "--param",
+        "lr=0.1",
+        "--metric",
+        "accuracy=0.97",
+        "--wait",
+        "--json",
+    )
+    done = run(*line)
+    assert done.code == 0
+    assert done.out.startswith(f'{{"id":"{registry.versions[0]["id"]}","number":1,"branch":"main"')
+    assert done.out.count("\n") == 1
+    assert run(*line).out == done.out, "the same again answers the same"
+    facts = registry.versions[0]["manifest"]
+    assert (facts["params"], facts["metrics"]) == ({"lr": 0.1}, {"accuracy": 0.97})
+
+
+def test_publish_takes_every_fact(run: Run, registry: FakeRegistry, folder: Path) -> None:
+    parent = "sha256:" + "ab" * 32
+    options = {
+        "--hyperparam": "layers=2",
+        "--dataset": "train=s3://data/t.csv@v2",
+        "--tag": "team=vision",
+        "--role": "model.bin=weights",
+        "--parent": f"{parent}:fine-tune",
+        "--branch": "exp/a",
+        "--experiment": "e-1",
+        "--run": "r-1",
+        "--description": "best so far",
+    }
+    tokens = [token for pair in options.items() for token in pair]
+    assert run("publish", folder, "--model", "digits", *tokens, "--param", "a=1", "--param", "b=x", "--wait").code == 0
+    (version,) = registry.versions
+    facts = version["manifest"]
+    assert facts["params"] == {"a": 1, "b": "x"}
+    assert facts["hyperparams"] == {"layers": 2}
+    assert facts["datasets"][0]["digest"] == "v2"
+    assert facts["parents"] == [{"id": parent, "kind": "fine-tune"}]
+    assert (facts["experiment_id"], facts["run_id"]) == ("e-1", "r-1")
+    assert facts["files"][0]["role"] == "weights"
+    assert (version["branch"], version["tags"]) == ("exp/a", {"team": "vision"})
+
+
+def test_publish_tells_people_what_went_and_what_is_next(run: Run, registry: FakeRegistry, folder: Path) -> None:
+    done = run("publish", folder, "--model", "digits", "--wait")
+    assert "version  digits/1\n" in done.out
+    assert registry.versions[0]["id"] in done.out
+    assert "publishing 1 file, 700 B" in done.err
+    assert "left out, since hidden: .git" in done.err
+    assert "upload    700 B in" in done.err
+    assert done.err.endswith("next: muniment download digits/1 DIR\n")
+
+
+def test_publish_quietly_prints_the_id_alone(run: Run, registry: FakeRegistry, folder: Path) -> None:
+    done = run("publish", folder, "--model", "digits", "--wait", "-q")
+    assert (done.out, done.err) == (f"{registry.versions[0]['id']}\n", "")
+
+
+def test_publish_of_named_files(run: Run, registry: FakeRegistry, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "card.md").write_text("# digits")
+    assert run("publish", folder / "model.bin", tmp_path / "card.md", "--model", "digits", "--wait").code == 0
+    assert [file["path"] for file in registry.versions[0]["files"]] == ["card.md", "model.bin"]
+
+
+def test_a_rejection_is_three_with_both_digests(run: Run, registry: FakeRegistry, folder: Path) -> None:
+    def spoil(request: httpx2.Request) -> httpx2.Response | None:
+        if request.method != "PUT":
+            return None
+        registry.objects.setdefault("/" + request.url.path.rpartition("/")[2], []).append(b"spoilt")
+        return httpx2.Response(200)
+
+    registry.intercept = spoil
+    done = run("publish", folder, "--model", "digits", "--wait", "--json")
+    assert (done.code, done.out) == (3, "")
+    error = done.error["error"]
+    assert error["code"] == "digest_mismatch"
+    assert error["expected"] != error["actual"]
+    assert error["message"].startswith("model.bin: ")
+
+
+def test_a_candidate_is_listed_and_committed(run: Run, registry: FakeRegistry, folder: Path) -> None:
+    done = run("publish", folder, "--model", "digits", "--commit", "manual", "--wait", "--json")
+    publication = done.json["publication"]
+    assert done.json["stage"] == "candidate"
+    assert [item["publication"] for item in run("candidates", "ls", "--json").lines] == [publication]
+    done = run("commit", publication, "--tag", "reviewed=yes", "--description", "best", "--branch", "exp/b", "--json")
+    assert (done.code, done.json["number"], done.json["branch"]) == (0, 1, "exp/b")
+    assert registry.versions[0]["tags"] == {"reviewed": "yes"}
+
+
+def test_without_waiting_the_next_step_is_to_look(run: Run, registry: FakeRegistry, folder: Path) -> None:
+    registry._commit = lambda publication, decision: {}  # type: ignore[method-assign]  # reason: never done
+    done = run("publish", folder, "--model", "digits")
+    assert done.code == 0
+    (publication,) = registry.publications
+    assert f"next: muniment publications show {publication} --wait" in done.err
+    done = run("publish", folder, "--model", "digits", "--wait", "--timeout", "0", "--json")
+    assert (done.code, done.error["error"]["code"]) == (7, "wait_timeout")
+
+
+# -- reading
+
+
+@pytest.fixture
+def published(run: Run, registry: FakeRegistry, folder: Path) -> FakeRegistry:
+    assert run("publish", folder, "--model", "digits", "--metric", "accuracy=0.97", "--wait", "-q").code == 0
+    return registry
+
+
+def test_download_and_verify(run: Run, published: FakeRegistry, folder: Path, tmp_path: Path) -> None:
+    back = tmp_path / "back"
+    done = run("download", "digits@main", back)
+    assert done.code == 0
+    assert (back / "model.bin").read_bytes() == (folder / "model.bin").read_bytes()
+    assert f"next: muniment verify --dir {back}" in done.err
+    identity = published.versions[0]["id"]
+    for tokens in (("digits/1", "--dir", back), ("--dir", back, "--id", identity), ("digits/1",)):
+        done = run("verify", *tokens, "--json")
+        assert (done.code, done.json["ok"], done.json["id"]) == (0, True, identity)
+    assert run("verify", "--dir", back, "--id", "sha256:" + "0" * 64).code == 6
+    (back / "model.bin").write_bytes(b"W" * 700)
+    done = run("verify", "--dir", back, "--json")
+    assert (done.code, done.json["ok"]) == (1, False)
+    assert [(item["kind"], item["path"]) for item in done.json["problems"]] == [("changed", "model.bin")]
+    assert "changed   model.bin  expected sha256:" in run("verify", "digits/1", "--dir", back).out
+
+
+def test_versions_and_log(run: Run, published: FakeRegistry) -> None:
+    identity = published.versions[0]["id"]
+    for tokens in (("versions", "ls", "digits"), ("log", "digits@main")):
+        assert run(*tokens, "-q").out == f"{identity}\n"
+        assert run(*tokens, "--json").lines[0]["number"] == 1
+        header, row = run(*tokens).out.splitlines()
+        assert header.split()[:3] == ["VERSION", "ID", "BRANCH"]
+        assert row.split()[:3] == ["digits/1", identity[:19], "main"]
+    done = run("versions", "show", "digits/1")
+    assert "metrics         accuracy=0.97" in done.out
+    assert run("versions", "show", "digits@main", "--json").json["id"] == identity
+
+
+def test_lists_are_bounded_and_say_so(run: Run, registry: FakeRegistry) -> None:
+    registry.lists["models"] = [{"name": f"m{number}", "versions": number} for number in range(5)]
+    done = run("models", "ls", "--limit", "3")
+    assert done.out.splitlines()[0].split() == ["MODEL", "VERSIONS", "CREATED", "UPDATED"]
+    assert len(done.out.splitlines()) == 4
+    assert "the first 3 are shown; --limit 0 shows all" in done.err
+    assert len(run("models", "ls", "--limit", "0", "--json").lines) == 5
+    assert run("models", "ls", "--limit", "5").err == ""
+
+
+def test_empty_lists_say_so_on_stderr(run: Run, registry: FakeRegistry) -> None:
+    registry.lists["models"] = []
+    done = run("models", "ls")
+    assert (done.code, done.out) == (0, "")
+    assert "there are no models yet" in done.err
+    assert run("models", "ls", "--json").err == ""
+
+
+def test_what_others_wrote_cannot_steer_the_terminal(run: Run, registry: FakeRegistry) -> None:
+    registry.lists["models"] = [{"name": "m\x1b[31m"}]
+    assert "\x1b" not in run("models", "ls").out
+
+
+def test_publications(run: Run, published: FakeRegistry) -> None:
+    (publication,) = published.publications.values()
+    published.lists["publications"] = [publication]
+    assert run("publications", "ls", "--stage", "committed", "-q").out == f"{publication['id']}\n"
+    done = run("publications", "show", publication["id"], "--wait")
+    assert "stage        committed" in done.out
+    assert "version      digits/1" in done.out
+    assert run("publications", "abandon", publication["id"], "--json").json["stage"] == "abandoned"
+    assert run("publications", "show", PUBLICATION).code == 4
+
+
+def test_watch_prints_events_with_their_cursor(run: Run, registry: FakeRegistry) -> None:
+    data = {"number": 3, "branch": "main", "id": "sha256:" + "ab" * 32}
+    event = {"type": "muniment.version-available.v1", "id": "e", "model": "digits", "data": data}
+    registry.events = [
+        {"cursor": str(number), "time": "2026-11-23T18:40:05.000000Z", **event} for number in range(1, 4)
+    ]
+    assert [item["cursor"] for item in run("watch", "--once", "--json").lines] == ["1", "2", "3"]
+    assert [item["cursor"] for item in run("watch", "--after", "2", "--count", "1", "--json").lines] == ["3"]
+    assert run("watch", "--after", "2", "--count", "1").out == (
+        "2026-11-23 18:40:05Z  version-available   digits/3  main  sha256:abababababab\n"
+    )
+
+
+def test_audit(run: Run, registry: FakeRegistry) -> None:
+    entry = {
+        "action": "version.committed",
+        "operator": "muniment|ci",
+        "resource": "models/digits/versions/1",
+        "changes": [{"path": "branches/main", "before": None, "after": "sha256:ab"}],
+    }
+    registry.lists["audit/entries"] = [{"index": 0, "entry": entry}]
+    assert "version.committed" in run("audit", "ls", "--model", "digits").out
+    assert run("audit", "ls", "-q").out == "0\n"
+    registry.intercept = lambda _: httpx2.Response(200, json={"index": 0, "leaf_hash": "cd", "entry": entry})
+    done = run("audit", "show", "0")
+    assert "changed branches/main   -> sha256:ab" in done.out
+    assert "operator" in done.out
+
+
+def test_dead_letters(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
+    letter = {"id": "d-1", "topic": "t", "partition": 0, "offset": 7, "code": "json_malformed", "reason": "no JSON"}
+    registry.lists["dead-letters/ingest"] = [letter]
+    registry.lists["dead-letters/ingest/d-1"] = [letter]
+    assert run("dlq", "ls", "ingest", "-q").out == "d-1\n"
+    assert "json_malformed" in run("dlq", "ls", "ingest").out
+    assert run("dlq", "retry", "ingest", "d-1", "--json").code == 0
+    assert sent == [("POST", "/dead-letters/ingest/d-1/retry", None)]
+
+
+# -- changing
+
+
+def test_subscriptions(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
+    tokens = ("--url", "https://deploy.test/hook", "--type", "version-available", "--model", "dig*")
+    done = run("subscriptions", "create", "deployer", *tokens)
+    assert done.code == 0
+    assert "whsec_x" in done.out
+    assert "shown once" in done.err
+    for verb in ("pause", "resume", "test", "delete"):
+        assert run("subscriptions", verb, "s-1", "--json").code == 0
+    assert sent == [
+        (
+            "POST",
+            "/subscriptions",
+            {
+                "name": "deployer",
+                "channel": "webhook",
+                "config": {"url": "https://deploy.test/hook"},
+                "filter": {"types": ["version-available"], "model": "dig*"},
+            },
+        ),
+        ("PATCH", "/subscriptions/s-1", {"state": "paused"}),
+        ("PATCH", "/subscriptions/s-1", {"state": "active"}),
+        ("POST", "/subscriptions/s-1/test", None),
+        ("DELETE", "/subscriptions/s-1", None),
+    ]
+    registry.lists["subscriptions"] = [{"id": "s-1", "name": "deployer", "filter": {"model": "dig*"}}]
+    assert "model=dig*" in run("subscriptions", "ls").out
+
+
+def test_tokens(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
+    done = run("token", "create", "ci", "--role", "reader", "--role", "writer", "--days", "30", "-q")
+    assert done.out == "mun_secret\n"
+    assert run("token", "revoke", "ci").code == 0
+    assert sent == [
+        ("POST", "/tokens", {"name": "ci", "roles": ["reader", "writer"], "days": 30}),
+        ("DELETE", "/tokens/ci", None),
+    ]
+    registry.lists["tokens"] = [{"name": "ci", "roles": ["reader", "writer"]}]
+    assert "reader, writer" in run("token", "ls").out
+
+
+def test_publisher_keys_stay_private(run: Run, registry: FakeRegistry, sent: list[Any], tmp_path: Path) -> None:
+    out = tmp_path / "trainer.pem"
+    assert run("token", "key", "create", "trainer", "--out", out).code == 0
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert b"PRIVATE KEY" in out.read_bytes()
+    ((method, path, body),) = sent
+    assert (method, path, body["account"]) == ("POST", "/publisher-keys", "trainer")
+    assert len(signature.public_key_of_pem(body["public_key"].encode())) == 32
+    assert run("token", "key", "create", "trainer", "--out", out).code == 1, "an old key is never written over"
+    assert b"PRIVATE KEY" in out.read_bytes()
+    assert run("token", "key", "revoke", "ab" * 8).code == 0
+
+
+def test_a_key_that_was_not_registered_is_not_left_behind(run: Run, registry: FakeRegistry, tmp_path: Path) -> None:
+    registry.intercept = lambda _: httpx2.Response(403)
+    assert run("token", "key", "create", "trainer", "--out", tmp_path / "k.pem").code == 5
+    assert not (tmp_path / "k.pem").exists()
+
+
+def test_a_public_key_from_elsewhere(run: Run, registry: FakeRegistry, sent: list[Any], tmp_path: Path) -> None:
+    (tmp_path / "k.pub").write_text("-----BEGIN PUBLIC KEY-----")
+    assert run("token", "key", "create", "trainer", "--public-key", tmp_path / "k.pub").code == 0
+    assert sent[0][2]["public_key"] == "-----BEGIN PUBLIC KEY-----"
+
+
+# -- about
+
+
+def test_version(run: Run, registry: FakeRegistry) -> None:
+    registry.intercept = lambda _: httpx2.Response(200, json={"version": "9.9"})
+    assert run("version", "--json").json == run("--version", "--json").json
+    assert run("version", "--remote", "--json").json["server"] == {"version": "9.9"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion(run: Run, shell: str) -> None:
+    done = run("completion", shell)
+    assert done.code == 0
+    assert "publish" in done.out
+    assert "subscriptions" in done.out
+
+
+def test_a_readable_credentials_file_is_told(run: Run, registry: FakeRegistry, tmp_path: Path) -> None:
+    registry.lists["models"] = []
+    place = tmp_path / "credentials.json"
+    place.write_text(json.dumps({"url": registry.url, "token": "t"}))
+    place.chmod(0o644)
+    done = run("models", "ls", "--credentials", place, "--json")
+    assert done.code == 0
+    assert "warning:" not in done.err, "the environment has both, the file is not read"
+    with pytest.MonkeyPatch.context() as env:
+        env.delenv("MUNIMENT_URL")
+        env.delenv("MUNIMENT_TOKEN")
+        done = run("models", "ls", "--credentials", place)
+    assert done.code == 0
+    assert "warning:" in done.err
+    assert "chmod 600" in done.err
