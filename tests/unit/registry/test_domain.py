@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from muniment.contracts.events import ModelValidated
 from muniment.ports.blobs import Location
 from muniment.registry.domain import (

@@ -1,7 +1,7 @@
 -- migrate:up
 -- Who may call, and whose events are believed. Every service asks through the two functions below and sees no table:
 -- with a token's hash in hand it learns about that token, and it cannot list any. One service hosts the management
--- and writes the tables: the registry (docs/decisions/0003-identity-schema.md).
+-- and writes the tables: the registry (docs/decisions/identity-schema.md).
 CREATE SCHEMA IF NOT EXISTS identity;
 
 -- Roles belong to the whole cluster, so another database may have made this one, even while we look.
