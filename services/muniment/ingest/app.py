@@ -13,6 +13,7 @@ from muniment.ingest.handlers import AvailableHandler, RejectedHandler, StageHan
 from muniment.ingest.http import router
 from muniment.ingest.intake import Intake
 from muniment.ingest.producers import Producers
+from muniment.ingest.refusals import Refusals
 from muniment.ingest.store import Store
 from muniment.ingest.transfers import Transfers
 from muniment.ingest.uploads import Uploads
@@ -52,16 +53,10 @@ def build(deps: Deps) -> Built:
     cleaning = Cleaning(store, deps.transactions, transfers, timedelta(seconds=settings.abandon_after_s))
     extra_topics = sorted(set(settings.topic_accounts) - {topics.TRAINING_COMPLETED.wire_name(kafka.topic_prefix)})
 
-    async def make_buckets() -> None:
-        await deps.blobs.ensure_bucket(deps.settings.s3.bucket, object_lock=True)
-        for bucket in sorted(settings.landing_buckets):
-            await deps.blobs.ensure_bucket(bucket, object_lock=False)
-
     return Built(
         routes=routing_table(TrainingCompletedHandler(producers, files, store), store, waiters, extra_topics),
-        router=router(store, uploads, waiters, Intake(deps.pool), deps.transactions),
+        router=router(store, uploads, waiters, Intake(deps.pool), Refusals(deps.transactions)),
         tasks=(cleaning.run,),
-        start=make_buckets,
     )
 
 

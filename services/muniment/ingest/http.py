@@ -1,8 +1,7 @@
-"""Ingest's routes. Every refused request of somebody who may publish leaves an audit entry, as a refused event does."""
+"""Ingest's routes."""
 
 # No `from __future__ import annotations`: FastAPI reads the annotations, and some name what is local to `router`.
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -10,15 +9,15 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, StrictInt
 
 from muniment.contracts import ids
-from muniment.contracts.errors import NotFound, Rejected
-from muniment.contracts.events import Cause, TrainingCompleted
+from muniment.contracts.errors import NotFound
+from muniment.contracts.events import TrainingCompleted
 from muniment.contracts.identity import Principal
 from muniment.contracts.manifest import MAX_FILES
 from muniment.contracts.model import FilePathField, Payload, Word, rfc3339
-from muniment.ingest import announcements
 from muniment.ingest.domain import Author
 from muniment.ingest.intake import Intake
 from muniment.ingest.records import Publication
+from muniment.ingest.refusals import AuditedBody, Refusals, Writer
 from muniment.ingest.slots import MAX_PARTS
 from muniment.ingest.stages import Stage
 from muniment.ingest.store import Store
@@ -26,15 +25,13 @@ from muniment.ingest.transfers import Arrival
 from muniment.ingest.uploads import Uploads
 from muniment.ingest.waiting import Waiters, settled
 from muniment.ports.blobs import Part
-from muniment.runtime.delivery.transaction import Transactions
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.pages import Page, page_of
-from muniment.runtime.http.requests import body, cause_of, idempotency_key
+from muniment.runtime.http.requests import idempotency_key
 
 LONGEST_WAIT_S = 60.0
 
 Reader = Annotated[Principal, Depends(role("reader"))]
-Writer = Annotated[Principal, Depends(role("writer"))]
 
 
 class UploadedPart(Payload):
@@ -58,57 +55,45 @@ class UploadCompleted(Payload):
     files: Annotated[tuple[UploadedFile, ...], Field(max_length=MAX_FILES)] = ()
 
 
-def router(store: Store, uploads: Uploads, waiters: Waiters, intake: Intake, transactions: Transactions) -> APIRouter:
+def router(store: Store, uploads: Uploads, waiters: Waiters, intake: Intake, refusals: Refusals) -> APIRouter:
     """The routes under `/publications`."""
     routes = APIRouter(prefix="/publications", tags=["ingest"])
 
-    async def attempt(request: Request, principal: Writer) -> AsyncIterator[Cause]:
-        """The request as a cause; if it is refused from here on, the body included, that is audited first."""
-        cause = cause_of(request)
-        try:
-            yield cause
-        except Rejected as error:
-            publication_id = request.path_params.get("publication_id")
-            async with transactions.begin() as tx:
-                announcements.declined(tx, error, _author(principal), cause, publication_id=publication_id)
-            raise
-
-    Attempt = Annotated[Cause, Depends(attempt)]  # noqa: N806  # reason: a type
-
-    @routes.post("", operation_id="begin_publication", status_code=201)
-    async def begin(
+    @routes.post("", status_code=201)
+    async def begin_publication(
         principal: Writer,
-        cause: Attempt,
-        declared: Annotated[TrainingCompleted, Depends(body(TrainingCompleted))],
-        key: Annotated[str | None, Depends(idempotency_key)],
+        declared: Annotated[TrainingCompleted, Depends(AuditedBody(TrainingCompleted, refusals))],
+        request: Request,
         response: Response,
     ) -> dict[str, Any]:
-        """Begin a publication: 201 and its upload slots, or 200 if the same key has begun it before."""
+        """Begin a publication: 201 and its upload slots, or 200 if the same `Idempotency-Key` has begun it before."""
         await intake.check()
-        begun = await uploads.begin(declared, _author(principal), cause, key)
+        async with refusals.audited(request, principal) as cause:
+            begun = await uploads.begin(declared, _author(principal), cause, await idempotency_key(request))
         response.status_code = 201 if begun.created else 200
         return {"publication": _shown(begun.publication), "files": begun.files}
 
-    @routes.get("/{publication_id}/slots", operation_id="publication_slots")
-    async def slots(principal: Writer, publication_id: str) -> dict[str, Any]:
+    @routes.get("/{publication_id}/slots")
+    async def publication_slots(principal: Writer, publication_id: str) -> dict[str, Any]:
         """Fresh URLs for what is not in the store yet; parts that are there are marked done."""
         return {"files": await uploads.slots(ids.publication_id(publication_id), principal)}
 
-    @routes.post("/{publication_id}/complete", operation_id="complete_publication", status_code=202)
-    async def complete(
+    @routes.post("/{publication_id}/complete", status_code=202)
+    async def complete_publication(
         principal: Writer,
-        cause: Attempt,
         publication_id: str,
-        completed: Annotated[UploadCompleted, Depends(body(UploadCompleted))],
+        completed: Annotated[UploadCompleted, Depends(AuditedBody(UploadCompleted, refusals))],
+        request: Request,
     ) -> dict[str, Any]:
-        """All bytes are in the store: pin them, and let the validator read them."""
+        """All bytes are in the store: pin them, and let the validator read them. May be repeated."""
         await intake.check()
-        said = {file.path: _arrival(file) for file in completed.files}
-        publication = await uploads.complete(ids.publication_id(publication_id), said, principal, cause)
+        async with refusals.audited(request, principal) as cause:
+            said = {file.path: _arrival(file) for file in completed.files}
+            publication = await uploads.complete(ids.publication_id(publication_id), said, principal, cause)
         return {"publication": _shown(publication)}
 
-    @routes.get("/{publication_id}", operation_id="publication")
-    async def show(
+    @routes.get("/{publication_id}")
+    async def publication(
         _: Reader, publication_id: str, wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_S)] = 0
     ) -> dict[str, Any]:
         """A publication; with `wait` (seconds) once nothing more happens to it by itself, or time is up."""
@@ -117,7 +102,7 @@ def router(store: Store, uploads: Uploads, waiters: Waiters, intake: Intake, tra
             raise NotFound("publication_not_found", "there is no such publication", actual=publication_id)
         return _shown(found)
 
-    @routes.get("", operation_id="publications")
+    @routes.get("")
     async def publications(
         _: Reader,
         page: Annotated[Page, Depends(page_of)],
@@ -130,10 +115,11 @@ def router(store: Store, uploads: Uploads, waiters: Waiters, intake: Intake, tra
         rows = await store.page(model=named, stage=stage, before=after[0] if after else None, limit=page.fetch)
         return page.answer(rows, item=lambda row: _shown(row[1]), key=lambda row: (row[0],))
 
-    @routes.delete("/{publication_id}", operation_id="abandon_publication", status_code=204)
-    async def abandon(principal: Writer, cause: Attempt, publication_id: str) -> None:
+    @routes.delete("/{publication_id}", status_code=204)
+    async def abandon_publication(principal: Writer, publication_id: str, request: Request) -> None:
         """Give an upload up."""
-        await uploads.abandon(ids.publication_id(publication_id), principal, cause)
+        async with refusals.audited(request, principal) as cause:
+            await uploads.abandon(ids.publication_id(publication_id), principal, cause)
 
     return routes
 

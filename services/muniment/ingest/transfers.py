@@ -15,6 +15,7 @@ from muniment.ingest.records import Upload
 from muniment.ingest.slots import parts_of
 from muniment.ingest.store import Store
 from muniment.ports.blobs import BlobStore, Part
+from muniment.runtime.stop_point import reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ class Transfers:
             raise _missing(upload, path)
         try:
             parts = said or await self.blobs.list_parts(upload.bucket, upload.key, upload.upload_id)
-            joined = await self.blobs.complete_multipart(upload.bucket, upload.key, upload.upload_id, parts)
+            multipart = (upload.bucket, upload.key, upload.upload_id, parts)
+            joined = await self.blobs.complete_multipart(*multipart) if parts else None
         except NotFound as error:
             if (before := await self._completed_before(upload)) is not None:
                 return before
@@ -121,6 +123,9 @@ class Transfers:
                 actual=error.actual,
                 hint="GET the publication's slots to see which parts have arrived",
             ) from error
+        if joined is None:
+            raise _missing(upload, path)
+        reached("ingest.parts-joined")
         location = await self._pinned(upload, path, joined.version_id)
         await self.store.finish_upload(upload, location.version_id)
         return location

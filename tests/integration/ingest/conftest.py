@@ -11,9 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from prometheus_client import CollectorRegistry
 
 import muniment.ingest
 import muniment.runtime.delivery as delivery
@@ -22,7 +24,6 @@ from muniment.adapters.postgres import Schema, migrate, open_pool
 from muniment.contracts import signature, topics
 from muniment.contracts.cloudevent import CloudEvent, content_event_id, encode
 from muniment.contracts.errors import Unauthenticated
-from muniment.contracts.events import Cause
 from muniment.contracts.identity import Principal
 from muniment.contracts.ids import publication_id_of
 from muniment.contracts.model import Payload
@@ -30,7 +31,10 @@ from muniment.ingest.app import routing_table
 from muniment.ingest.cleaning import Cleaning
 from muniment.ingest.files import FileFinder
 from muniment.ingest.handlers import TrainingCompletedHandler
+from muniment.ingest.http import router
+from muniment.ingest.intake import Intake
 from muniment.ingest.producers import Producers
+from muniment.ingest.refusals import Refusals
 from muniment.ingest.store import Store
 from muniment.ingest.transfers import Transfers
 from muniment.ingest.uploads import Uploads
@@ -40,6 +44,8 @@ from muniment.ports.clock import SystemClock
 from muniment.runtime.delivery.processor import Processor
 from muniment.runtime.delivery.record import Record
 from muniment.runtime.delivery.transaction import Transactions
+from muniment.runtime.http.app import build_app
+from muniment.runtime.metrics import Metrics
 from muniment.runtime.settings import DeliverySettings, IngestSettings
 
 MIGRATIONS = (
@@ -52,17 +58,23 @@ LANDING = "muniment-landing"
 MODELS = "muniment-models"
 OWN_TOPIC = "team-a.training-completed"
 
-ADA = Principal("muniment|ada", frozenset({"writer"}), "token")
-BOB = Principal("muniment|bob", frozenset({"writer"}), "token")
-ROOT = Principal("muniment|root", frozenset({"admin"}), "token")
+PEOPLE = {
+    "ada": Principal("muniment|ada", frozenset({"writer"}), "token"),
+    "bob": Principal("muniment|bob", frozenset({"writer"}), "token"),
+    "root": Principal("muniment|root", frozenset({"admin"}), "token"),
+    "reader": Principal("muniment|reader", frozenset({"reader"}), "token"),
+}
 
 _offsets = itertools.count()
-_requests = itertools.count()
 
 
-def request_cause() -> Cause:
-    """The cause that a request of its own is."""
-    return Cause(kind="request", id=f"request-{next(_requests)}")
+class People:
+    """Takes a person's name for a token."""
+
+    async def authenticate(self, token: str) -> Principal:
+        if token not in PEOPLE:
+            raise Unauthenticated("token_invalid", "no such token")
+        return PEOPLE[token]
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,55 @@ class Blobs(MemoryBlobStore):
         if self.away:
             raise StoreUnavailable("store_unavailable", "the store does not answer")
         return await super().stat(bucket, key, version_id)
+
+
+@dataclass
+class Http:
+    """A client of ingest's routes, and of the store's presigned URLs."""
+
+    client: httpx2.AsyncClient
+    blobs: Blobs
+
+    async def call(self, method: str, path: str, *, as_: str = "ada", status: int, **given: Any) -> Any:
+        """A request that must be answered with `status`; returns the JSON answer."""
+        headers = {"authorization": f"Bearer {as_}", **given.pop("headers", {})}
+        answer = await self.client.request(method, path, headers=headers, **given)
+        assert answer.status_code == status, answer.text
+        return answer.json() if answer.content else None
+
+    async def begin(
+        self, *files: dict[str, Any], key: str | None = None, as_: str = "ada", status: int = 201, **fields: Any
+    ) -> Any:
+        """POST /publications."""
+        body = {"model": "digits", "files": list(files), **fields}
+        headers = {} if key is None else {"idempotency-key": key}
+        return await self.call("POST", "/publications", as_=as_, status=status, json=body, headers=headers)
+
+    async def complete(self, publication_id: str, *files: dict[str, Any], as_: str = "ada", status: int = 202) -> Any:
+        """POST /publications/{id}/complete."""
+        path = f"/publications/{publication_id}/complete"
+        return await self.call("POST", path, as_=as_, status=status, json={"files": list(files)})
+
+    async def show(self, publication_id: str, status: int = 200) -> Any:
+        """GET /publications/{id}."""
+        return await self.call("GET", f"/publications/{publication_id}", as_="reader", status=status)
+
+    async def put(self, slot: dict[str, Any], data: bytes) -> dict[str, Any]:
+        """Upload a file as its slot says; returns what `complete` is told of it."""
+        way = slot["upload"]
+        if way["kind"] == "single":
+            answer = await self.blobs.send(way["method"], way["url"], data)
+            assert answer.status == 200
+            return {"path": slot["path"], "version_id": answer.headers["x-amz-version-id"]}
+        parts = [await self.put_part(way, part, data) for part in way["parts"] if not part["done"]]
+        return {"path": slot["path"], "parts": parts}
+
+    async def put_part(self, way: dict[str, Any], part: dict[str, Any], data: bytes) -> dict[str, Any]:
+        """Upload one part."""
+        start = (part["number"] - 1) * way["part_size"]
+        answer = await self.blobs.send("PUT", part["url"], data[start : start + way["part_size"]])
+        assert answer.status == 200
+        return {"number": part["number"], "etag": answer.headers["etag"]}
 
 
 @dataclass
@@ -259,3 +320,18 @@ async def ingest(ingest_dsn: str, settings: IngestSettings) -> AsyncIterator[Ing
         producers,
     )
     await pool.close()
+
+
+@pytest.fixture
+async def http(ingest: Ingest) -> AsyncIterator[Http]:
+    """A client; the name in `as_` is its token."""
+    intake = Intake(ingest.pool)
+    app = build_app(
+        version="0",
+        routers=[router(ingest.store, ingest.uploads, ingest.waiters, intake, Refusals(ingest.transactions))],
+        identity=People(),
+        ready={},
+        metrics=Metrics(CollectorRegistry()),
+    )
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://test/api/v1") as client:
+        yield Http(client, ingest.blobs)
