@@ -15,7 +15,7 @@ from muniment.checksum_validator.formats.source import CHUNK_BYTES, Cursor, Sour
 from muniment.checksum_validator.formats.spec import FormatError
 
 _INPUT: Final = 64 * 1024
-_LZMA_MEMORY: Final = 64 * 1024 * 1024
+_LZMA_MEMORY: Final = 32 * 1024 * 1024
 
 
 class Decoder(Protocol):
@@ -128,6 +128,13 @@ class Forward:
             try:
                 part = self._decoder.decompress(data, limit)
             except (zlib.error, OSError, lzma.LZMAError, EOFError) as error:
+                if "emory" in str(error):
+                    raise FormatError(
+                        "decompression_memory",
+                        "decompressing takes too much memory",
+                        expected=f"<= {_LZMA_MEMORY} B",
+                        hint="compress with a lower preset, or not at all",
+                    ) from error
                 raise FormatError("decompression_failed", f"the compressed data is damaged: {error}") from error
             if part:
                 return part

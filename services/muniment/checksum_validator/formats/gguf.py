@@ -226,7 +226,7 @@ def _read_tensors(cursor: Cursor, limits: Limits, report: Report, count: int, al
     if strangers := sorted(name for name in types if name.startswith("type ")):
         report.warn("gguf_unknown_type", f"tensors of types we cannot size: {', '.join(strangers[:8])}")
     # The last tensor's padding may be missing.
-    reached = spans.close(data + alignment - 1, gap=1 << 64)
+    reached = spans.close(data + alignment - 1, holes=True)
     if reached < data and not strangers:
         report.warn("gguf_trailing_bytes", f"{data - reached} B follow the last tensor and belong to none")
 

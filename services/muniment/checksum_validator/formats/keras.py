@@ -21,6 +21,8 @@ from muniment.checksum_validator.formats.zip_members import check, open_member
 _CODE: Final = frozenset({b"Lambda", b"__lambda__", b"function"})
 _MODULES: Final = re.compile(rb"(?:keras|tf_keras|tensorflow|builtins|numpy)(?:\.[A-Za-z0-9_.]*)?")
 _CONFIG_BYTES: Final = 64 * 1024 * 1024
+# Plain texts that cannot matter, as many as there are: passed over at once.
+_DULL: Final = re.compile(rb'(?:[^"]*+"(?!class_name"|module"|keras_version")[^"\\\x00-\x1f]*+")*+')
 _SHOWN: Final = 8
 _INTERESTING: Final = frozenset({b"class_name", b"module", b"keras_version"})
 
@@ -58,6 +60,9 @@ def _texts(source: Source, member: Member) -> Iterator[tuple[bytes, bytes]]:
     cursor = Cursor(stream, 0, member.size)
     while cursor.remaining:
         window, at = cursor.window(json_walk.WINDOW)
+        if dull := _DULL.match(window, at):
+            cursor.skip(dull.end() - at)
+            at = dull.end()
         quote = window.find(b'"', at)
         cursor.skip((quote if quote >= 0 else len(window)) - at)
         if quote < 0:

@@ -20,8 +20,9 @@ MAGIC: Final = b"\x93NUMPY"
 _MAX_HEADER: Final = 65_535
 _MAX_DEPTH: Final = 8
 _MAX_RANK: Final = 64  # NumPy 2's own
+# Escapes in texts are left as they are: a field's name may have them, and nothing else that is taken does.
 _TOKEN: Final = re.compile(
-    rb"[ \n\t]*+(?:'([^'\\\n]*+)'|\"([^\"\\\n]*+)\"|([0-9]{1,20}+)L?|(True|False|None)|([][(){},:]))"
+    rb"[ \n\t]*+(?:'((?:[^'\\\n]|\\.)*+)'|\"((?:[^\"\\\n]|\\.)*+)\"|([0-9]{1,20}+)L?|(True|False|None)|([][(){},:]))"
 )
 _CODE: Final = re.compile(r"[<>|=]?([?biufcmMSUaOV])([0-9]{0,9})(?:\[[0-9A-Za-z/]{1,16}\])?")
 

@@ -82,7 +82,7 @@ def read(source: Source, limits: Limits, report: Report) -> None:
         "metadata": {clip(key): value for key, value in metadata.items()},
         "first_tensors": shown,
     }
-    if (reached := spans.close(data, gap=0)) != data:
+    if (reached := spans.close(data, holes=False)) != data:
         raise FormatError(
             "tensors_hole",
             "bytes after the last tensor belong to none",

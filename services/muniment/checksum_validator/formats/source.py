@@ -165,7 +165,7 @@ class Cursor:
         return int.from_bytes(self.take(length), "little")
 
     def line(self, keep: int) -> bytes:
-        """The bytes up to the next line feed, which is passed over; at most `keep + 1` (below 512) of them are given."""
+        """The bytes up to the next line feed, which is passed over; `keep + 1` of them at most (`keep` below 512)."""
         first: bytes | None = None
         passed = 0
         while True:

@@ -31,36 +31,32 @@ class Names:
 
 
 class Spans:
-    """The ranges `[begin, end)` of tensors in a data section. Ranges that come in order cost nothing."""
+    """The ranges `[begin, end)` of tensors in a data section, in whatever order they are declared."""
 
-    __slots__ = ("_loose", "_next")
+    __slots__ = ("_packed",)
 
     def __init__(self) -> None:
-        self._next = 0
-        self._loose: list[int] = []
+        self._packed: list[int] = []
 
     def add(self, begin: int, end: int) -> None:
         """Note a range, `0 <= begin <= end < 2**64`."""
-        if begin == self._next and not self._loose:
-            self._next = end
-        else:
-            self._loose.append(begin << _SHIFT | end)
+        self._packed.append(begin << _SHIFT | end)
 
-    def close(self, total: int, *, gap: int) -> int:
-        """Check that the ranges lie in `[0, total)` without overlap and with holes below `gap` bytes (0: none at all).
+    def close(self, total: int, *, holes: bool) -> int:
+        """Check that the ranges lie in `[0, total)` without overlap, and without holes between them unless allowed.
 
         Returns where the last range ends. Raises `FormatError` with code `tensors_overlap`, `tensors_hole` or
         `tensors_outside`.
         """
-        reached = self._next
-        self._loose.sort()
-        for packed in self._loose:
+        reached = 0
+        self._packed.sort()
+        for packed in self._packed:
             begin, end = packed >> _SHIFT, packed & _MASK
             if begin < reached:
                 raise FormatError(
                     "tensors_overlap", "two tensors share bytes", expected=f"begin >= {reached}", actual=begin
                 )
-            if begin - reached > max(gap - 1, 0):
+            if begin > reached and not holes:
                 raise FormatError(
                     "tensors_hole",
                     "bytes between the tensors belong to none of them",

@@ -17,7 +17,8 @@ _MAX_CONTINUATION: Final = 3
 def kind_of(source: Source, limits: Limits, report: Report) -> Format:
     """`json`, `text` or `unknown`. JSON up to `limits.json_bytes` is parsed; of larger ones both ends are looked at."""
     head, tail = source.head, source.tail
-    if not head or not _is_text(head, first=True) or not _is_text(tail, first=source.tail_start == 0):
+    whole = len(head) == source.size
+    if not head or not _is_text(head, first=True, last=whole) or not _is_text(tail, first=whole, last=True):
         return "unknown"
     start, end = head.lstrip()[:1], tail.rstrip()[-1:]
     if (start, end) not in {(b"{", b"}"), (b"[", b"]")}:
@@ -32,8 +33,8 @@ def kind_of(source: Source, limits: Limits, report: Report) -> Format:
     return "json"
 
 
-def _is_text(part: bytes, *, first: bool) -> bool:
-    """Whether a part of a file is UTF-8 without control characters; characters may be cut at its borders."""
+def _is_text(part: bytes, *, first: bool, last: bool) -> bool:
+    """Whether a part of a file is UTF-8 without control characters; inner borders may cut a character."""
     if _CONTROL.search(part):
         return False
     start = 0
@@ -42,5 +43,5 @@ def _is_text(part: bytes, *, first: bool) -> bool:
     try:
         part[start:].decode("utf-8")
     except UnicodeDecodeError as error:
-        return error.reason == "unexpected end of data"
+        return not last and error.reason == "unexpected end of data"
     return True
