@@ -16,7 +16,7 @@ from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, Work, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
-from muniment.sdk.options import CommitOptions, PublishOptions
+from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
 from muniment.sdk.publish import Workshop, downloading, publishing, verifying
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
 from muniment.sdk.settings import find_server
@@ -121,23 +121,15 @@ class AsyncClient:
 
     # -- audit and events
 
-    def audit_entries(
-        self,
-        *,
-        after_index: int | None = None,
-        model: str | None = None,
-        action: str | None = None,
-        operator: str | None = None,
-    ) -> AsyncIterator[AuditEntry]:
-        query = {"after_index": after_index, "model": model, "action": action, "operator": operator}
-        return self._each(Listing("audit", "/audit/entries", query), AuditEntry.of)
+    def audit_entries(self, **filters: Unpack[AuditFilters]) -> AsyncIterator[AuditEntry]:
+        return self._each(Listing("audit", "/audit/entries", filters), AuditEntry.of)
 
     async def audit_entry(self, index: int) -> AuditEntry:
         return await self._run(calls.audit_entry(index))
 
     async def events(
         self,
-        after: str | None = None,
+        after: int | None = None,
         *,
         model: str | None = None,
         type: str | None = None,  # noqa: A002  # reason: the word that CloudEvents and the HTTP surface use
@@ -175,6 +167,13 @@ class AsyncClient:
     def deliveries(self, subscription_id: str) -> AsyncIterator[Json]:
         return self._each(calls.SUBSCRIPTIONS.part(subscription_id, "deliveries"), plain)
 
+    async def rotate_secret(self, subscription_id: str, *, old_valid_hours: int = 24) -> Json:
+        wanted = {"old_valid_hours": old_valid_hours}
+        return await self._run(calls.SUBSCRIPTIONS.act(subscription_id, "secret", wanted))
+
+    async def retry_delivery(self, delivery_id: str) -> None:
+        await self._run(calls.retry_delivery(delivery_id))
+
     # -- tokens, publisher keys, dead letters
 
     def tokens(self) -> AsyncIterator[Json]:
@@ -195,8 +194,8 @@ class AsyncClient:
     async def revoke_publisher_key(self, kid: str) -> None:
         await self._run(calls.PUBLISHER_KEYS.delete(kid))
 
-    def dead_letters(self, service: str) -> AsyncIterator[Json]:
-        return self._each(calls.dead_letters(service).list(), plain)
+    def dead_letters(self, service: str, *, retried: bool = False) -> AsyncIterator[Json]:
+        return self._each(calls.dead_letters(service).list(retried=retried or None), plain)
 
     async def dead_letter(self, service: str, letter_id: str) -> Json:
         return await self._run(calls.dead_letters(service).show(letter_id))

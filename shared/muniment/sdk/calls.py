@@ -184,13 +184,12 @@ def audit_entry(index: int) -> Call[AuditEntry]:
     return AuditEntry.of((yield from ask_json(request("audit", "GET", f"/audit/entries/{index:d}"))))
 
 
-def events(after: str | None, wait: float, filters: Mapping[str, object]) -> Call[tuple[list[Event], str | None]]:
+def events(after: int | None, wait: float, filters: Mapping[str, object]) -> Call[tuple[list[Event], int | None]]:
     """The outward events after a cursor, and the cursor to go on from; waits up to `wait` seconds for the first."""
     held = min(wait, LONGEST_POLL_S)
     query = {**filters, "after": after, "wait": f"{held:g}"}
     value = yield from ask_json(request("notifier", "GET", "/events", query=query, wait=held))
-    found = [Event.of(item) for item in value["items"]]
-    return found, (found[-1].cursor if found else value.get("cursor", after))
+    return [Event.of(item) for item in value["items"]], value["cursor"]
 
 
 # -- things that are made, shown, changed and taken away
@@ -245,6 +244,11 @@ PUBLISHER_KEYS: Final = Resource("registry", "/publisher-keys")
 def dead_letters(service: str) -> Resource:
     """The dead letters of one service, which that service shows itself."""
     return Resource(service, f"/dead-letters/{quote(service, safe='')}")
+
+
+def retry_delivery(delivery_id: str) -> Call[None]:
+    """Deliver a dead or waiting delivery now."""
+    yield from ask(request("notifier", "POST", f"/deliveries/{quote(delivery_id, safe='')}/retry"))
 
 
 def server_version() -> Call[Any]:

@@ -13,7 +13,7 @@ from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
-from muniment.sdk.options import CommitOptions, PublishOptions
+from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
 from muniment.sdk.publish import Workshop, downloading, publishing, verifying
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
 from muniment.sdk.settings import find_server
@@ -147,17 +147,9 @@ class Client:
 
     # -- audit and events
 
-    def audit_entries(
-        self,
-        *,
-        after_index: int | None = None,
-        model: str | None = None,
-        action: str | None = None,
-        operator: str | None = None,
-    ) -> Iterator[AuditEntry]:
-        """The audit log's entries in order."""
-        query = {"after_index": after_index, "model": model, "action": action, "operator": operator}
-        return self._each(Listing("audit", "/audit/entries", query), AuditEntry.of)
+    def audit_entries(self, **filters: Unpack[AuditFilters]) -> Iterator[AuditEntry]:
+        """The audit log's entries that fit, oldest first unless `order` is `newest`."""
+        return self._each(Listing("audit", "/audit/entries", filters), AuditEntry.of)
 
     def audit_entry(self, index: int) -> AuditEntry:
         """One audit entry."""
@@ -165,7 +157,7 @@ class Client:
 
     def events(
         self,
-        after: str | None = None,
+        after: int | None = None,
         *,
         model: str | None = None,
         type: str | None = None,  # noqa: A002  # reason: the word that CloudEvents and the HTTP surface use
@@ -214,6 +206,15 @@ class Client:
         """A subscription's deliveries, newest first."""
         return self._each(calls.SUBSCRIPTIONS.part(subscription_id, "deliveries"), plain)
 
+    def rotate_secret(self, subscription_id: str, *, old_valid_hours: int = 24) -> Json:
+        """Make a new signing secret, shown in this answer alone; the old one signs beside it for that long."""
+        wanted = {"old_valid_hours": old_valid_hours}
+        return self._run(calls.SUBSCRIPTIONS.act(subscription_id, "secret", wanted))
+
+    def retry_delivery(self, delivery_id: str) -> None:
+        """Deliver a dead or waiting delivery now."""
+        self._run(calls.retry_delivery(delivery_id))
+
     # -- tokens, publisher keys, dead letters
 
     def tokens(self) -> Iterator[Json]:
@@ -240,9 +241,9 @@ class Client:
         """Revoke a publisher key."""
         self._run(calls.PUBLISHER_KEYS.delete(kid))
 
-    def dead_letters(self, service: str) -> Iterator[Json]:
-        """The records that a service set aside."""
-        return self._each(calls.dead_letters(service).list(), plain)
+    def dead_letters(self, service: str, *, retried: bool = False) -> Iterator[Json]:
+        """The records that a service set aside, newest first; with `retried` those that were sent again too."""
+        return self._each(calls.dead_letters(service).list(retried=retried or None), plain)
 
     def dead_letter(self, service: str, letter_id: str) -> Json:
         """One record that was set aside, with its bytes and the reason."""

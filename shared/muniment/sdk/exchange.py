@@ -140,7 +140,7 @@ def request(
     safe: bool = False,
 ) -> Request:
     """A request below `/api/v1` with a JSON body. Query values that are None are left out."""
-    asked = {name: value for name, value in (query or {}).items() if value is not None}
+    asked = {name: _word(value) for name, value in (query or {}).items() if value is not None}
     headers = {}
     raw = None
     if body is not None:
@@ -150,6 +150,10 @@ def request(
         headers["Idempotency-Key"] = key
     target = f"/api/v1{path}" + (f"?{urlencode(asked)}" if asked else "")
     return Request(service, method, target, raw, headers, wait, safe)
+
+
+def _word(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def ask_json(wanted: Request) -> Call[Any]:

@@ -18,7 +18,7 @@ class Feed:
 
     def __init__(
         self,
-        after: str | None,
+        after: int | None,
         *,
         model: str | None = None,
         type: str | None = None,  # noqa: A002  # reason: the word that CloudEvents and the HTTP surface use

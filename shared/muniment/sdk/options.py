@@ -56,3 +56,21 @@ class CommitOptions(TypedDict, total=False):
     experiment_id: str | None
     branch: str | None
     track: str | None
+
+
+class AuditFilters(TypedDict, total=False):
+    """Which entries of the audit log are meant; each one that is given must fit."""
+
+    model: str | None
+    action: str | None
+    operator: str | None
+    resource: str | None
+    correlation: str | None
+    """A publication's id: everything that it caused."""
+    outcome: Literal["done", "refused"] | None
+    since: str | None
+    """The log time's first moment, RFC 3339."""
+    until: str | None
+    """The first moment that is too late, RFC 3339."""
+    after_index: int | None
+    order: Literal["oldest", "newest"]

@@ -96,13 +96,20 @@ class Model(Record):
     """A named line of work."""
 
     name: str
+    versions: int | None = None
+    newest_id: str | None = None
+    newest_at: str | None = None
+    created_at: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Branch(Record):
-    """A named line of versions in a model."""
+    """A named line of versions in a model, and its head."""
 
     name: str
+    head_number: int | None = None
+    head_id: str | None = None
+    moved_at: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +118,10 @@ class Candidate(Record):
 
     publication: str
     model: str | None = None
+    state: str | None = None
+    branch: str | None = None
+    operator: str | None = None
+    validated_at: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,22 +138,18 @@ class RemoteFile(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditEntry(Record):
-    """One entry of the audit log, at its index."""
+    """One entry of the audit log at its index. `leaf_hash` is of the RFC 8785 text of `entry`."""
 
     index: int
-    action: str | None = None
-    outcome: str | None = None
-    operator: str | None = None
-    model: str | None = None
-    resource: str | None = None
-    occurred_at: str | None = None
+    leaf_hash: str
+    entry: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event(Record):
     """One outward event of the feed. `cursor` continues after it."""
 
-    cursor: str
+    cursor: int
     type: str
     id: str
     time: str | None = None

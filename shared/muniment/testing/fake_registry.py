@@ -149,8 +149,8 @@ class FakeRegistry:
                 return self._page(request, [{k: v for k, v in one.items() if k != "text"} for one in mine])
             case "GET", ["events"]:
                 after = int(request.url.params.get("after", len(self.events)))
-                items = [event for event in self.events if int(event["cursor"]) > after]
-                cursor = items[-1]["cursor"] if items else str(after)
+                items = [event for event in self.events if event["cursor"] > after]
+                cursor = items[-1]["cursor"] if items else after
                 return httpx2.Response(200, json={"items": items, "cursor": cursor})
             case "GET", _ if "/".join(path) in self.lists:
                 return self._page(request, self.lists["/".join(path)])

@@ -184,7 +184,7 @@ def test_versions_and_log(run: Run, published: FakeRegistry) -> None:
 def test_lists_are_bounded_and_say_so(run: Run, registry: FakeRegistry) -> None:
     registry.lists["models"] = [{"name": f"m{number}", "versions": number} for number in range(5)]
     done = run("models", "ls", "--limit", "3")
-    assert done.out.splitlines()[0].split() == ["MODEL", "VERSIONS", "CREATED", "UPDATED"]
+    assert done.out.splitlines()[0].split() == ["MODEL", "VERSIONS", "NEWEST", "BRANCH", "COMMITTED"]
     assert len(done.out.splitlines()) == 4
     assert "the first 3 are shown; --limit 0 shows all" in done.err
     assert len(run("models", "ls", "--limit", "0", "--json").lines) == 5
@@ -218,11 +218,9 @@ def test_publications(run: Run, published: FakeRegistry) -> None:
 def test_watch_prints_events_with_their_cursor(run: Run, registry: FakeRegistry) -> None:
     data = {"number": 3, "branch": "main", "id": "sha256:" + "ab" * 32}
     event = {"type": "muniment.version-available.v1", "id": "e", "model": "digits", "data": data}
-    registry.events = [
-        {"cursor": str(number), "time": "2026-11-23T18:40:05.000000Z", **event} for number in range(1, 4)
-    ]
-    assert [item["cursor"] for item in run("watch", "--once", "--json").lines] == ["1", "2", "3"]
-    assert [item["cursor"] for item in run("watch", "--after", "2", "--count", "1", "--json").lines] == ["3"]
+    registry.events = [{"cursor": number, "time": "2026-11-23T18:40:05.000000Z", **event} for number in range(1, 4)]
+    assert [item["cursor"] for item in run("watch", "--once", "--json").lines] == [1, 2, 3]
+    assert [item["cursor"] for item in run("watch", "--after", "2", "--count", "1", "--json").lines] == [3]
     assert run("watch", "--after", "2", "--count", "1").out == (
         "2026-11-23 18:40:05Z  version-available   digits/3  main  sha256:abababababab\n"
     )
@@ -233,15 +231,23 @@ def test_audit(run: Run, registry: FakeRegistry) -> None:
         "action": "version.committed",
         "operator": "muniment|ci",
         "resource": "models/digits/versions/1",
-        "changes": [{"path": "branches/main", "before": None, "after": "sha256:ab"}],
+        "changes": [{"path": "branches/main", "after": "sha256:ab"}],
+        "log_time": "2026-11-23T18:40:05.000000Z",
     }
-    registry.lists["audit/entries"] = [{"index": 0, "entry": entry}]
-    assert "version.committed" in run("audit", "ls", "--model", "digits").out
-    assert run("audit", "ls", "-q").out == "0\n"
-    registry.intercept = lambda _: httpx2.Response(200, json={"index": 0, "leaf_hash": "cd", "entry": entry})
-    done = run("audit", "show", "0")
-    assert "changed branches/main   -> sha256:ab" in done.out
-    assert "operator" in done.out
+    asked: list[dict[str, str]] = []
+    whole = {"index": 7, "leaf_hash": "cd", "entry": entry, "covered_by": {"size": 9}}
+    registry.lists["audit/entries"] = [whole]
+    registry.intercept = lambda request: asked.append(dict(request.url.params))
+    filters = ("--model", "digits", "--publication", PUBLICATION, "--outcome", "done", "--newest")
+    done = run("audit", "ls", *filters)
+    assert done.out.splitlines()[1].split()[:4] == ["7", "2026-11-23", "18:40:05Z", "muniment|ci"]
+    assert asked == [{"model": "digits", "correlation": PUBLICATION, "outcome": "done", "order": "newest"}]
+    assert run("audit", "ls", "-q").out == "7\n"
+    registry.intercept = lambda _: httpx2.Response(200, json=whole)
+    done = run("audit", "show", "7")
+    assert "changed branches/main  (nothing) -> sha256:ab\n" in done.out
+    assert "covered by             size=9\n" in done.out
+    assert run("audit", "show", "7", "--json").json == whole
 
 
 def test_dead_letters(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
@@ -263,7 +269,7 @@ def test_subscriptions(run: Run, registry: FakeRegistry, sent: list[Any]) -> Non
     assert done.code == 0
     assert "whsec_x" in done.out
     assert "shown once" in done.err
-    for verb in ("pause", "resume", "test", "delete"):
+    for verb in ("pause", "resume", "rotate", "test", "retry", "delete"):
         assert run("subscriptions", verb, "s-1", "--json").code == 0
     assert sent == [
         (
@@ -272,17 +278,22 @@ def test_subscriptions(run: Run, registry: FakeRegistry, sent: list[Any]) -> Non
             {
                 "name": "deployer",
                 "channel": "webhook",
-                "config": {"url": "https://deploy.test/hook"},
-                "filter": {"types": ["version-available"], "model": "dig*"},
+                "url": "https://deploy.test/hook",
+                "types": ["version-available"],
+                "model": "dig*",
             },
         ),
-        ("PATCH", "/subscriptions/s-1", {"state": "paused"}),
-        ("PATCH", "/subscriptions/s-1", {"state": "active"}),
+        ("PATCH", "/subscriptions/s-1", {"paused": True}),
+        ("PATCH", "/subscriptions/s-1", {"paused": False}),
+        ("POST", "/subscriptions/s-1/secret", {"old_valid_hours": 24}),
         ("POST", "/subscriptions/s-1/test", None),
+        ("POST", "/deliveries/s-1/retry", None),
         ("DELETE", "/subscriptions/s-1", None),
     ]
-    registry.lists["subscriptions"] = [{"id": "s-1", "name": "deployer", "filter": {"model": "dig*"}}]
-    assert "model=dig*" in run("subscriptions", "ls").out
+    registry.lists["subscriptions"] = [
+        {"id": "s-1", "name": "deployer", "types": ["version-available"], "model": "dig*"}
+    ]
+    assert "types=version-available, model=dig*" in run("subscriptions", "ls").out
 
 
 def test_tokens(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:

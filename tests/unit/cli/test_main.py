@@ -188,8 +188,8 @@ def test_server_commands_are_handed_on(
         def __getattr__(self, asked: str) -> Any:
             assert asked == name
 
-            def note(**options: Any) -> int:
-                called.append(options)
+            def note(services: list[str] | None = None, **options: Any) -> int:
+                called.append(options if services is None else {"services": services, **options})
                 return 3
 
             return note
@@ -212,7 +212,10 @@ def test_without_the_server_extra_the_answer_helps(run: Run, monkeypatch: pytest
     [
         (["--help"], {"cyclopts", "rich", "httpx2", "pydantic", "muniment.sdk", "asyncio"}),
         (["version", "--json"], {"httpx2", "pydantic", "rich.console", "muniment.sdk"}),
-        (["publish", "x", "--model", "m"], {"pydantic", "httpx2", "rich.console", "sqlite3", "asyncio", "cryptography"}),
+        (
+            ["publish", "x", "--model", "m"],
+            {"pydantic", "httpx2", "rich.console", "sqlite3", "asyncio", "cryptography"},
+        ),
     ],
 )
 def test_commands_load_only_what_they_need(

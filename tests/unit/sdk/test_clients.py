@@ -117,9 +117,11 @@ def test_fields_of_a_newer_server_are_kept(registry: FakeRegistry, client: Clien
     [
         ("GET", "/api/v1/subscriptions/s%2F1", lambda c: c.subscription("s/1")),
         ("POST", "/api/v1/subscriptions", lambda c: c.create_subscription({"name": "n"})),
-        ("PATCH", "/api/v1/subscriptions/s", lambda c: c.change_subscription("s", {"state": "paused"})),
+        ("PATCH", "/api/v1/subscriptions/s", lambda c: c.change_subscription("s", {"paused": True})),
         ("DELETE", "/api/v1/subscriptions/s", lambda c: c.delete_subscription("s")),
         ("POST", "/api/v1/subscriptions/s/test", lambda c: c.test_subscription("s")),
+        ("POST", "/api/v1/subscriptions/s/secret", lambda c: c.rotate_secret("s")),
+        ("POST", "/api/v1/deliveries/d/retry", lambda c: c.retry_delivery("d")),
         ("POST", "/api/v1/tokens", lambda c: c.create_token({"name": "ci"})),
         ("DELETE", "/api/v1/tokens/ci", lambda c: c.revoke_token("ci")),
         ("POST", "/api/v1/publisher-keys", lambda c: c.create_publisher_key({"account": "a"})),
@@ -135,7 +137,7 @@ def test_fields_of_a_newer_server_are_kept(registry: FakeRegistry, client: Clien
 def test_each_operation_asks_for_its_place(
     registry: FakeRegistry, client: Client, method: str, path: str, call: Any
 ) -> None:
-    answer = {"index": 7, "name": "a b", "fine": True}
+    answer = {"index": 7, "leaf_hash": "cd", "name": "a b", "fine": True}
     seen: list[tuple[str, str]] = []
 
     def look(request: httpx2.Request) -> httpx2.Response:

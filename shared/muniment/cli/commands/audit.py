@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
 from muniment.cli.session import DEFAULTS, Common, Limit, application
 from muniment.cli.text import cell, moment
 
 app = application(
     "muniment audit",
     "The audit log: who did what, when, with which changes, and what caused it.",
-    example="muniment audit ls --model digits --action version.committed",
+    example="muniment audit ls --model digits --action version.committed --newest",
 )
 
 
@@ -16,25 +21,42 @@ app = application(
 def ls(
     *,
     model: str | None = None,
-    action: str | None = None,
+    action: Annotated[str | None, Parameter(help="Such as version.committed.")] = None,
     operator: str | None = None,
+    resource: Annotated[str | None, Parameter(help="Such as models/digits/versions/3.")] = None,
+    publication: Annotated[str | None, Parameter(help="Everything that a publication caused.")] = None,
+    outcome: Literal["done", "refused"] | None = None,
+    since: Annotated[str | None, Parameter(help="From this time on (RFC 3339).")] = None,
+    until: Annotated[str | None, Parameter(help="Before this time (RFC 3339).")] = None,
     after_index: int | None = None,
+    newest: Annotated[bool, Parameter(help="The newest first.")] = False,
     limit: Limit = 100,
     common: Common = DEFAULTS,
 ) -> None:
-    """List entries in order."""
+    """List entries, the oldest first."""
     with common.client() as client:
-        entries = client.audit_entries(after_index=after_index, model=model, action=action, operator=operator)
+        entries = client.audit_entries(
+            model=model,
+            action=action,
+            operator=operator,
+            resource=resource,
+            correlation=publication,
+            outcome=outcome,
+            since=since,
+            until=until,
+            after_index=after_index,
+            order="newest" if newest else "oldest",
+        )
         common.rows(
             (item.raw for item in entries),
             name=lambda item: item["index"],
             table=(
                 ("INDEX", lambda item: cell(item["index"])),
-                ("TIME", lambda item: moment(_of(item, "occurred_at") or _of(item, "time"))),
-                ("OPERATOR", lambda item: cell(_of(item, "operator"))),
-                ("ACTION", lambda item: cell(_of(item, "action"))),
-                ("RESOURCE", lambda item: cell(_of(item, "resource"))),
-                ("OUTCOME", lambda item: cell(_of(item, "outcome"))),
+                ("TIME", lambda item: moment(item["entry"].get("log_time"))),
+                ("OPERATOR", lambda item: cell(item["entry"].get("operator"))),
+                ("ACTION", lambda item: cell(item["entry"].get("action"))),
+                ("RESOURCE", lambda item: cell(item["entry"].get("resource"))),
+                ("OUTCOME", lambda item: cell(item["entry"].get("outcome"))),
             ),
             limit=limit,
             empty="no entry fits",
@@ -47,23 +69,19 @@ def show(index: int, *, common: Common = DEFAULTS) -> None:
     """Show one entry with its changes, its cause and its place in the tree."""
     with common.client() as client:
         found = client.audit_entry(index)
-    entry = found.raw.get("entry") or found.raw
-    changes = entry.get("changes") or []
-    shown = {name: value for name, value in {**found.raw, **entry}.items() if name not in {"entry", "changes"}}
+    entry = found.entry
     common.show(
         found.raw,
         name=found.index,
         facts=[
-            *shown.items(),
-            *(
-                (f"changed {cell(change.get('path'))}", f"{cell(change.get('before'))} -> {cell(change.get('after'))}")
-                for change in changes
-            ),
+            ("index", found.index),
+            *((name, value) for name, value in entry.items() if name not in {"v", "changes"}),
+            *((f"changed {cell(change.get('path'))}", _change(change)) for change in entry.get("changes", [])),
+            ("leaf hash", found.leaf_hash),
+            ("covered by", found.raw.get("covered_by")),
         ],
     )
 
 
-def _of(item: object, name: str) -> str | None:
-    fields = item if isinstance(item, dict) else {}
-    value = fields.get(name, (fields.get("entry") or {}).get(name))
-    return None if value is None else str(value)
+def _change(change: Mapping[str, Any]) -> str:
+    return f"{cell(change.get('before')) or '(nothing)'} -> {cell(change.get('after')) or '(nothing)'}"

@@ -35,7 +35,7 @@ def ls(*, model: str | None = None, limit: Limit = 100, common: Common = DEFAULT
                 ("BRANCH", lambda item: cell(item.get("branch"))),
                 ("METRICS", lambda item: cell(item.get("metrics"))),
                 ("OPERATOR", lambda item: cell(item.get("operator"))),
-                ("SINCE", lambda item: moment(item.get("added_at"))),
+                ("VALIDATED", lambda item: moment(item.get("validated_at"))),
             ),
             limit=limit,
             empty="no candidate is waiting",

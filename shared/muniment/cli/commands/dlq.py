@@ -19,11 +19,17 @@ Service = Annotated[str, Parameter(help="ingest, checksum-validator, registry, a
 
 
 @app.command(name="ls")
-def ls(service: Service, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
+def ls(
+    service: Service,
+    *,
+    retried: Annotated[bool, Parameter(help="Show those that were sent again too.")] = False,
+    limit: Limit = 100,
+    common: Common = DEFAULTS,
+) -> None:
     """List the dead letters of a service."""
     with common.client() as client:
         common.rows(
-            client.dead_letters(service),
+            client.dead_letters(service, retried=retried),
             name=lambda item: item["id"],
             table=(
                 ("ID", lambda item: cell(item["id"])),
@@ -31,7 +37,7 @@ def ls(service: Service, *, limit: Limit = 100, common: Common = DEFAULTS) -> No
                 ("PARTITION", lambda item: cell(item.get("partition"))),
                 ("OFFSET", lambda item: cell(item.get("offset"))),
                 ("CODE", lambda item: cell(item.get("code"))),
-                ("SINCE", lambda item: moment(item.get("created_at") or item.get("set_aside_at"))),
+                ("SINCE", lambda item: moment(item.get("created_at"))),
                 ("REASON", lambda item: cell(item.get("reason"))[:100]),
             ),
             limit=limit,

@@ -10,9 +10,9 @@ branches_app = application("muniment branches", "The branches of a model.", exam
 
 _BRANCHES: tuple[Column, ...] = (
     ("BRANCH", lambda item: cell(item["name"])),
-    ("HEAD", lambda item: cell(item.get("head_number") or item.get("number"))),
-    ("ID", lambda item: short(item.get("head_id") or item.get("head"))),
-    ("MOVED", lambda item: moment(item.get("moved_at") or item.get("updated_at"))),
+    ("HEAD", lambda item: cell(item.get("head_number"))),
+    ("ID", lambda item: short(item.get("head_id"))),
+    ("MOVED", lambda item: moment(item.get("moved_at"))),
 )
 
 
@@ -26,8 +26,9 @@ def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
             table=(
                 ("MODEL", lambda item: cell(item["name"])),
                 ("VERSIONS", lambda item: cell(item.get("versions"))),
-                ("CREATED", lambda item: moment(item.get("created_at"))),
-                ("UPDATED", lambda item: moment(item.get("updated_at"))),
+                ("NEWEST", lambda item: short(item.get("newest_id"))),
+                ("BRANCH", lambda item: cell(item.get("newest_branch"))),
+                ("COMMITTED", lambda item: moment(item.get("newest_at"))),
             ),
             limit=limit,
             empty="there are no models yet: muniment publish DIR --model NAME",
@@ -39,15 +40,17 @@ def show(model: str, *, common: Common = DEFAULTS) -> None:
     """Show one model and its branches."""
     with common.client() as client:
         found = client.model(model)
-    branches = found.raw.get("branches") or []
     common.show(
         found.raw,
         name=found.name,
         facts=[
             ("model", found.name),
-            ("versions", found.raw.get("versions")),
-            ("created", moment(found.raw.get("created_at"))),
-            ("branches", [branch.get("name") if isinstance(branch, dict) else branch for branch in branches]),
+            ("versions", found.versions),
+            ("created", moment(found.created_at)),
+            (
+                "branches",
+                [f"{branch['name']} (at {branch['head_number']})" for branch in found.raw.get("branches", [])],
+            ),
         ],
     )
     common.next(f"muniment versions ls {found.name}")

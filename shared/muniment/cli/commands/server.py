@@ -58,7 +58,7 @@ def show_all(*, data_dir: DataDir = None, json: Json = False) -> int:
 def run_services(*services: str, http: Http = None, json: Json = False) -> int:
     """Start the named services."""
     place = address(http)
-    return int(_commands().run(services=list(services), http=place, json=json))
+    return int(_commands().run(list(services), http=place, json=json))
 
 
 @doctor.default

@@ -1,7 +1,8 @@
-"""`muniment subscriptions ls|show|create|pause|resume|delete|test|deliveries`."""
+"""`muniment subscriptions ls|show|create|pause|resume|delete|rotate|test|deliveries|retry`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -27,7 +28,8 @@ def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
                 ("ID", lambda item: cell(item["id"])),
                 ("NAME", lambda item: cell(item.get("name"))),
                 ("CHANNEL", lambda item: cell(item.get("channel"))),
-                ("FILTER", lambda item: cell(item.get("filter")) or "everything"),
+                ("URL", lambda item: cell(item.get("url"))),
+                ("FILTER", _filter),
                 ("STATE", lambda item: cell(item.get("state"))),
                 ("OWNER", lambda item: cell(item.get("owner"))),
             ),
@@ -58,15 +60,10 @@ def create(
     common: Common = DEFAULTS,
 ) -> None:
     """Make a webhook subscription. Its signing secret is printed once."""
-    wishes = {"types": list(type), "model": model, "branch": branch, "stability": stability, "track": track}
-    body = {
-        "name": name,
-        "channel": "webhook",
-        "config": {"url": url},
-        "filter": {key: value for key, value in wishes.items() if value},
-    }
+    filters = {"types": list(type), "model": model, "branch": branch, "stability": stability, "track": track}
+    wanted = {"name": name, "channel": "webhook", "url": url, **filters}
     with common.client() as client:
-        made = client.create_subscription(body)
+        made = client.create_subscription({key: value for key, value in wanted.items() if value})
     common.show(made, name=made.get("id"), facts=made.items())
     if "secret" in made:
         common.say("the secret is shown once: keep it where the receiver verifies signatures")
@@ -75,14 +72,14 @@ def create(
 
 @app.command(name="pause")
 def pause(subscription: str, *, common: Common = DEFAULTS) -> None:
-    """Stop deliveries until it is resumed; events go on being recorded for it."""
-    _change(common, subscription, {"state": "paused"})
+    """Stop deliveries: nothing is queued for it until it is resumed, what was queued before waits."""
+    _change(common, subscription, {"paused": True})
 
 
 @app.command(name="resume")
 def resume(subscription: str, *, common: Common = DEFAULTS) -> None:
-    """Deliver again, what was recorded meanwhile included."""
-    _change(common, subscription, {"state": "active"})
+    """Deliver again, what was queued before the pause included."""
+    _change(common, subscription, {"paused": False})
 
 
 @app.command(name="delete")
@@ -112,13 +109,35 @@ def deliveries(subscription: str, *, limit: Limit = 100, common: Common = DEFAUL
                 ("DELIVERY", lambda item: cell(item["id"])),
                 ("TYPE", lambda item: cell(item.get("type"))),
                 ("STATE", lambda item: cell(item.get("state"))),
-                ("ATTEMPTS", lambda item: cell(_count(item.get("attempts")))),
+                ("ATTEMPTS", lambda item: cell(len(item.get("attempts") or []))),
+                ("ANSWER", _last_answer),
                 ("CREATED", lambda item: moment(item.get("created_at"))),
-                ("NEXT", lambda item: moment(item.get("due_at")) if item.get("state") == "pending" else ""),
+                ("NEXT", lambda item: moment(item.get("due_at"))),
             ),
             limit=limit,
             empty="nothing was delivered yet",
         )
+
+
+@app.command(name="retry")
+def retry(delivery: str, *, common: Common = DEFAULTS) -> None:
+    """Deliver a dead or waiting delivery now, with its schedule begun anew."""
+    with common.client() as client:
+        client.retry_delivery(delivery)
+    common.show({"id": delivery, "state": "pending"}, name=delivery, facts=[("retried", delivery)])
+
+
+@app.command(name="rotate")
+def rotate(
+    subscription: str,
+    *,
+    old_valid_hours: Annotated[int, Parameter(help="How long the old secret signs beside the new one.")] = 24,
+    common: Common = DEFAULTS,
+) -> None:
+    """Make a new signing secret. It is printed once."""
+    with common.client() as client:
+        made = client.rotate_secret(subscription, old_valid_hours=old_valid_hours)
+    common.show(made, name=made.get("secret"), facts=made.items())
 
 
 def _change(common: Common, subscription: str, changes: dict[str, Any]) -> None:
@@ -127,5 +146,11 @@ def _change(common: Common, subscription: str, changes: dict[str, Any]) -> None:
     common.show(found, name=subscription, facts=[("subscription", subscription), ("state", found.get("state"))])
 
 
-def _count(attempts: Any) -> Any:
-    return len(attempts) if isinstance(attempts, list) else attempts
+def _filter(item: Mapping[str, Any]) -> str:
+    wishes = {name: item.get(name) for name in ("types", "model", "branch", "stability", "track")}
+    return cell({name: value for name, value in wishes.items() if value}) or "everything"
+
+
+def _last_answer(item: Mapping[str, Any]) -> str:
+    attempts = item.get("attempts") or [{}]
+    return cell(attempts[-1].get("status") or attempts[-1].get("error"))

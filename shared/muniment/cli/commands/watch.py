@@ -25,14 +25,14 @@ def watch(
     *,
     model: Annotated[str | None, Parameter(help="A model, or a pattern with * and ?.")] = None,
     type: Annotated[str | None, Parameter(help="An event type, such as version-available.")] = None,  # noqa: A002  # reason: the option's name
-    after: Annotated[str | None, Parameter(help="Start after this cursor; 0 is the oldest event kept.")] = None,
+    after: Annotated[int | None, Parameter(help="Start after this cursor; 0 is the oldest event kept.")] = None,
     once: Annotated[bool, Parameter(help="Print what is there and end.")] = False,
     count: Annotated[int, Parameter(help="End after that many events.")] = 0,
     common: Common = DEFAULTS,
 ) -> None:
     """Print events as they come."""
     with common.client() as client:
-        events = client.events("0" if once and after is None else after, model=model, type=type, follow=not once)
+        events = client.events(0 if once and after is None else after, model=model, type=type, follow=not once)
         for seen, event in enumerate(events, start=1):
             common.line(event.raw, name=event.id, text=_line(event))
             if seen == count:
