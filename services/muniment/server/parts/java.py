@@ -15,6 +15,7 @@ from muniment.server.parts.errors import PartError
 
 # A runnable Kafka and the smallest backend for its logging
 COORDINATES = "org.apache.kafka:kafka_2.13:4.3.1+org.slf4j:slf4j-simple:1.7.36"
+ATTEMPTS = 3  # what an earlier one has fetched stays
 HINT = (
     "connect once to fill the local Maven repository (~/.m2/repository, or M2_REPO), copy one from elsewhere, name a "
     "mirror with MUNIMENT_KAFKA__MAVEN_REPOSITORY, or set MUNIMENT_KAFKA__MODE=external and MUNIMENT_KAFKA__BOOTSTRAP"
@@ -50,10 +51,11 @@ async def kafka_jars(repository: str | None, on_progress: Callable[[str], None])
         jars = await asyncio.to_thread(_resolve, repository, progress)
     finally:
         progress.abandoned = True  # when we are cancelled, the thread ends at its next file
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    new = memory.with_name(f"{memory.name}.{os.getpid()}")
-    new.write_text(json.dumps({"coordinates": COORDINATES, "jars": [str(jar) for jar in jars]}))
-    new.replace(memory)
+    with contextlib.suppress(OSError):  # a cache folder that cannot be written to only costs time
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        new = memory.with_name(f"{memory.name}.{os.getpid()}")
+        new.write_text(json.dumps({"coordinates": COORDINATES, "jars": [str(jar) for jar in jars]}))
+        new.replace(memory)
     return jars
 
 
@@ -86,19 +88,22 @@ def _resolve(repository: str | None, progress: _Progress) -> list[Path]:
         remote_repos={"kafka": source.rstrip("/")},
     )
     builder = EnvironmentBuilder(context, settings.cache_dir, LinkStrategy.AUTO)
-    try:
-        jars: list[Path] = builder.from_endpoint(COORDINATES).all_jars
-        if broken := [jar for jar in jars if not zipfile.is_zipfile(jar)]:
-            # An interrupted download leaves a stump that the resolver takes for the file: fetch those again, once
-            for jar in broken:
-                _forget(jar, settings.repo_cache)
-            jars = builder.from_endpoint(COORDINATES, update=True).all_jars
-            broken = [jar for jar in jars if not zipfile.is_zipfile(jar)]
-    except Exception as error:  # the resolver raises whatever its HTTP and XML libraries raise
-        raise _failed(source, settings.repo_cache, error) from error
-    if broken or not jars:
-        raise _failed(source, settings.repo_cache, f"damaged jars: {[jar.name for jar in broken]}")
-    return jars
+    failure: Exception | None = None
+    broken: list[Path] = []
+    for attempt in range(ATTEMPTS):
+        try:
+            jars: list[Path] = builder.from_endpoint(COORDINATES, update=attempt > 0).all_jars
+        except Exception as error:  # noqa: BLE001 - the resolver raises whatever its HTTP and XML libraries raise
+            failure = error
+            continue
+        failure = None
+        # An interrupted download leaves a stump that the resolver takes for the file
+        broken = [jar for jar in jars if not zipfile.is_zipfile(jar)]
+        if jars and not broken:
+            return jars
+        for jar in broken:
+            _forget(jar, settings.repo_cache)
+    raise _failed(source, settings.repo_cache, failure or f"damaged jars: {[jar.name for jar in broken]}") from failure
 
 
 def _forget(jar: Path, repo_cache: Path) -> None:
