@@ -56,7 +56,7 @@ def parse(raw: bytes) -> Signature:
         "the event's signature cannot be read",
         expected=_FORM,
         actual=f"{raw[:120]!r}",
-        hint=f"let muniment.sdk sign the event, or write the {HEADER} header as docs/events.md shows",
+        hint=f"let muniment.sdk sign the event, or write the {HEADER} header in this form",
     )
 
 

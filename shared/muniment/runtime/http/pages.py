@@ -83,7 +83,7 @@ async def page_of(
     page_token: Annotated[str | None, Query(max_length=MAX_TOKEN, description="from the page before")] = None,
 ) -> Page:
     """The dependency: `Annotated[Page, Depends(page_of)]`. Raises `PageTokenInvalid` (`page_token_invalid`)."""
-    list_of = request.url.path
+    list_of: str = request.scope["path"]
     if filters := sorted(pair for pair in request.query_params.multi_items() if pair[0] not in _PAGING):
         list_of += json.dumps(filters)
     return Page(limit, list_of, () if page_token is None else _keys(list_of, page_token))

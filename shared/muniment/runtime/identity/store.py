@@ -105,7 +105,7 @@ class Identity:
                 "the event is signed with a key nobody has registered",
                 expected="a registered publisher key",
                 actual=kid[:64],
-                hint="an admin registers its public half: POST /api/v1/publisher-keys",
+                hint="an admin registers its public half: muniment token key create",
             )
         if key.revoked_at is not None:
             raise Unauthenticated(
