@@ -57,7 +57,9 @@ class ProgressLine:
             return
         taken = max(self._moved - self._started, 1e-9)  # to the last byte, not to what came after it
         moved = last.bytes_done - self._base
-        text = f"{last.stage:<9} {size(last.bytes_done)} in {duration(taken)} ({size(moved / taken)}/s)"
+        text = f"{last.stage:<9} {size(last.bytes_done)}"
+        if moved and taken >= 0.001:  # a remembered digest takes no time
+            text += f" in {duration(taken)} ({size(moved / taken)}/s)"
         if last.bytes_done < last.bytes_total:
             text = f"{last.stage:<9} {size(last.bytes_done)} of {size(last.bytes_total)} in {duration(taken)}"
         self._stream.write(f"\r\x1b[2K{text}\n" if self._in_place else f"{text}\n")

@@ -73,8 +73,9 @@ class Common:
         table: Sequence[Column],
         limit: int,
         empty: str,
+        then: str = "",
     ) -> None:
-        """Print a list: JSON lines, names, or a table; `limit` rows at most, 0 for all."""
+        """Print a list: JSON lines, names, or a table; `limit` rows at most, 0 for all. `then`: what one does next."""
         source = iter(items)
         shown = islice(source, limit) if limit else source
         count = 0
@@ -91,6 +92,8 @@ class Common:
                 self.say(empty)
         if limit and next(source, None) is not None:
             self.say(f"the first {limit} are shown; --limit 0 shows all")
+        if count and then:
+            self.next(then)
 
     def say(self, text: str) -> None:
         """A remark on stderr, for people only."""

@@ -35,7 +35,7 @@ def version(
 
 
 @completion_app.default
-def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
     """Print a completion script."""
     from muniment.cli.main import COMMANDS, load
 

@@ -60,12 +60,12 @@ def ls(
             ),
             limit=limit,
             empty="no entry fits",
+            then="muniment audit show INDEX",
         )
-    common.next("muniment audit show INDEX")
 
 
 @app.command(name="show")
-def show(index: int, *, common: Common = DEFAULTS) -> None:
+def show(index: int, /, *, common: Common = DEFAULTS) -> None:
     """Show one entry with its changes, its cause and its place in the tree."""
     with common.client() as client:
         found = client.audit_entry(index)

@@ -39,12 +39,12 @@ def ls(*, model: str | None = None, limit: Limit = 100, common: Common = DEFAULT
             ),
             limit=limit,
             empty="no candidate is waiting",
+            then="muniment commit PUBLICATION --tag NAME=TEXT --description TEXT",
         )
-    common.next("muniment commit PUBLICATION --tag NAME=TEXT --description TEXT")
 
 
 @app.command(name="refuse")
-def refuse(publication: str, *, reason: str, common: Common = DEFAULTS) -> None:
+def refuse(publication: str, /, *, reason: str, common: Common = DEFAULTS) -> None:
     """End a candidate without a version."""
     with common.client() as client:
         client.refuse(publication, reason=reason)
@@ -58,6 +58,7 @@ def refuse(publication: str, *, reason: str, common: Common = DEFAULTS) -> None:
 @commit_app.default
 def commit(
     publication: str,
+    /,
     *,
     tag: Annotated[tuple[str, ...], Parameter(help="NAME=TEXT.")] = (),
     description: str | None = None,

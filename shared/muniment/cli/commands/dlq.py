@@ -21,6 +21,7 @@ Service = Annotated[str, Parameter(help="ingest, checksum-validator, registry, a
 @app.command(name="ls")
 def ls(
     service: Service,
+    /,
     *,
     retried: Annotated[bool, Parameter(help="Show those that were sent again too.")] = False,
     limit: Limit = 100,
@@ -42,12 +43,12 @@ def ls(
             ),
             limit=limit,
             empty=f"{service} has set nothing aside",
+            then=f"muniment dlq show {service} ID",
         )
-    common.next(f"muniment dlq show {service} ID")
 
 
 @app.command(name="show")
-def show(service: Service, id: str, *, common: Common = DEFAULTS) -> None:  # noqa: A002  # reason: the argument's name
+def show(service: Service, id: str, /, *, common: Common = DEFAULTS) -> None:  # noqa: A002  # reason: the argument's name
     """Show one dead letter with its bytes."""
     with common.client() as client:
         found = client.dead_letter(service, id)
@@ -56,7 +57,7 @@ def show(service: Service, id: str, *, common: Common = DEFAULTS) -> None:  # no
 
 
 @app.command(name="retry")
-def retry(service: Service, id: str, *, common: Common = DEFAULTS) -> None:  # noqa: A002  # reason: the argument's name
+def retry(service: Service, id: str, /, *, common: Common = DEFAULTS) -> None:  # noqa: A002  # reason: the argument's name
     """Hand a dead letter to its service again."""
     with common.client() as client:
         found = client.retry_dead_letter(service, id)

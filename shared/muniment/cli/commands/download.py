@@ -35,6 +35,7 @@ verify_app = application(
 def download(
     ref: str,
     directory: Path,
+    /,
     *,
     no_verify: Annotated[bool, Parameter(help="Do not hash the files while they stream.")] = False,
     common: Common = DEFAULTS,
@@ -53,6 +54,7 @@ def download(
 @verify_app.default
 def verify(
     ref: str | None = None,
+    /,
     *,
     directory: Annotated[Path | None, Parameter(name="--dir", help="The directory to read.")] = None,
     id: Annotated[str | None, Parameter(help="The id it must have (sha256:...).")] = None,  # noqa: A002  # reason: the option's name

@@ -36,7 +36,7 @@ def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
 
 
 @app.command(name="show")
-def show(model: str, *, common: Common = DEFAULTS) -> None:
+def show(model: str, /, *, common: Common = DEFAULTS) -> None:
     """Show one model and its branches."""
     with common.client() as client:
         found = client.model(model)
@@ -57,7 +57,7 @@ def show(model: str, *, common: Common = DEFAULTS) -> None:
 
 
 @branches_app.command(name="ls")
-def branches_ls(model: str, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
+def branches_ls(model: str, /, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """List a model's branches and their heads."""
     with common.client() as client:
         common.rows(

@@ -44,6 +44,7 @@ def ls(
 @app.command(name="show")
 def show(
     publication: str,
+    /,
     *,
     wait: Annotated[bool, Parameter(help="Wait until it is settled, a minute at most.")] = False,
     common: Common = DEFAULTS,
@@ -74,7 +75,7 @@ def show(
 
 
 @app.command(name="abandon")
-def abandon(publication: str, *, common: Common = DEFAULTS) -> None:
+def abandon(publication: str, /, *, common: Common = DEFAULTS) -> None:
     """Give an upload up."""
     with common.client() as client:
         client.abandon(publication)

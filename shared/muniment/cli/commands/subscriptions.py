@@ -39,7 +39,7 @@ def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
 
 
 @app.command(name="show")
-def show(subscription: str, *, common: Common = DEFAULTS) -> None:
+def show(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Show one subscription."""
     with common.client() as client:
         found = client.subscription(subscription)
@@ -50,6 +50,7 @@ def show(subscription: str, *, common: Common = DEFAULTS) -> None:
 @app.command(name="create")
 def create(
     name: str,
+    /,
     *,
     url: Annotated[str, Parameter(help="The URL that is posted to.")],
     type: Annotated[tuple[str, ...], Parameter(help="An event type, such as version-available; all without it.")] = (),  # noqa: A002  # reason: the option's name
@@ -71,19 +72,19 @@ def create(
 
 
 @app.command(name="pause")
-def pause(subscription: str, *, common: Common = DEFAULTS) -> None:
+def pause(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Stop deliveries: nothing is queued for it until it is resumed, what was queued before waits."""
     _change(common, subscription, {"paused": True})
 
 
 @app.command(name="resume")
-def resume(subscription: str, *, common: Common = DEFAULTS) -> None:
+def resume(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Deliver again, what was queued before the pause included."""
     _change(common, subscription, {"paused": False})
 
 
 @app.command(name="delete")
-def delete(subscription: str, *, common: Common = DEFAULTS) -> None:
+def delete(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Delete a subscription."""
     with common.client() as client:
         client.delete_subscription(subscription)
@@ -91,15 +92,26 @@ def delete(subscription: str, *, common: Common = DEFAULTS) -> None:
 
 
 @app.command(name="test")
-def try_out(subscription: str, *, common: Common = DEFAULTS) -> None:
+def try_out(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Send a test event now, and show what was sent and what came back."""
     with common.client() as client:
         found = client.test_subscription(subscription)
-    common.show(found, name=subscription, facts=found.items())
+    request, answer = found.get("request") or {}, found.get("answer") or {}
+    common.show(
+        found,
+        name="delivered" if found.get("delivered") else "failed",
+        facts=[
+            *((name, found.get(name)) for name in ("delivered", "latency_ms", "error", "detail")),
+            *((f"sent {name}", value) for name, value in request.get("headers", {}).items()),
+            ("sent body", request.get("body")),
+            ("answer", answer.get("status")),
+            ("answer body", answer.get("body")),
+        ],
+    )
 
 
 @app.command(name="deliveries")
-def deliveries(subscription: str, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
+def deliveries(subscription: str, /, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """List a subscription's deliveries, newest first."""
     with common.client() as client:
         common.rows(
@@ -120,7 +132,7 @@ def deliveries(subscription: str, *, limit: Limit = 100, common: Common = DEFAUL
 
 
 @app.command(name="retry")
-def retry(delivery: str, *, common: Common = DEFAULTS) -> None:
+def retry(delivery: str, /, *, common: Common = DEFAULTS) -> None:
     """Deliver a dead or waiting delivery now, with its schedule begun anew."""
     with common.client() as client:
         client.retry_delivery(delivery)
@@ -130,6 +142,7 @@ def retry(delivery: str, *, common: Common = DEFAULTS) -> None:
 @app.command(name="rotate")
 def rotate(
     subscription: str,
+    /,
     *,
     old_valid_hours: Annotated[int, Parameter(help="How long the old secret signs beside the new one.")] = 24,
     common: Common = DEFAULTS,

@@ -31,6 +31,7 @@ Days = Annotated[int | None, Parameter(help="Days until it expires; the server h
 @app.command(name="create")
 def create(
     name: str,
+    /,
     *,
     role: Annotated[tuple[Role, ...], Parameter(help="What it may do; may be repeated.")],
     subject: Annotated[str | None, Parameter(help="Who it speaks for, in audit entries; default its name.")] = None,
@@ -69,7 +70,7 @@ def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
 
 
 @app.command(name="revoke")
-def revoke(name: str, *, common: Common = DEFAULTS) -> None:
+def revoke(name: str, /, *, common: Common = DEFAULTS) -> None:
     """Revoke the live token of this name."""
     with common.client() as client:
         client.revoke_token(name)
@@ -79,6 +80,7 @@ def revoke(name: str, *, common: Common = DEFAULTS) -> None:
 @key_app.command(name="create")
 def create_key(
     account: str,
+    /,
     *,
     out: Annotated[Path | None, Parameter(help="A new file for the private key, readable by you alone.")] = None,
     public_key: Annotated[Path | None, Parameter(help="Register this public key (PEM); make no new pair.")] = None,
@@ -121,7 +123,7 @@ def ls_keys(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
 
 
 @key_app.command(name="revoke")
-def revoke_key(kid: str, *, common: Common = DEFAULTS) -> None:
+def revoke_key(kid: str, /, *, common: Common = DEFAULTS) -> None:
     """Revoke a publisher key: events signed with it are refused from now on."""
     with common.client() as client:
         client.revoke_publisher_key(kid)

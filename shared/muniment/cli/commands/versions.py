@@ -25,7 +25,7 @@ _TABLE: tuple[Column, ...] = (
 
 
 @app.command(name="ls")
-def ls(model: str, *, branch: str | None = None, limit: Limit = 100, common: Common = DEFAULTS) -> None:
+def ls(model: str, /, *, branch: str | None = None, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """List a model's versions, newest first."""
     with common.client() as client:
         common.rows(
@@ -38,7 +38,7 @@ def ls(model: str, *, branch: str | None = None, limit: Limit = 100, common: Com
 
 
 @app.command(name="show")
-def show(ref: str, *, common: Common = DEFAULTS) -> None:
+def show(ref: str, /, *, common: Common = DEFAULTS) -> None:
     """Show what a reference means: the version, its manifest and its files."""
     with common.client() as client:
         found = client.version(ref)
@@ -70,7 +70,7 @@ def show(ref: str, *, common: Common = DEFAULTS) -> None:
 
 
 @log_app.default
-def log(ref: str, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
+def log(ref: str, /, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """Walk back from a reference along its branch."""
     with common.client() as client:
         common.rows(
