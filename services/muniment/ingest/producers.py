@@ -62,7 +62,7 @@ class Producers:
             "the event is not signed",
             expected=f"a {signature.HEADER} header",
             actual="none",
-            hint="sign it with a publisher key: muniment publisher-key create",
+            hint="sign it with a publisher key: muniment token key create",
         )
 
     async def _signer(self, item: Incoming[TrainingCompleted], given: list[bytes | None]) -> str:

@@ -20,9 +20,10 @@ from muniment.contracts.events import (
     VersionAvailable,
 )
 from muniment.contracts.model import Payload
+from muniment.ingest import waiting as waiting_module
 from muniment.ingest.waiting import settled
 
-from .conftest import Ingest, declared, training
+from .conftest import Ingest, declared, internal, training
 
 DATA = b"weights of a model"
 VERSION = "sha256:" + "cd" * 32
@@ -146,8 +147,6 @@ async def test_every_order_of_a_life_ends_the_same(ingest: Ingest) -> None:
 async def test_a_batch_may_hold_a_whole_life(ingest: Ingest) -> None:
     event = training(await ingest.land(DATA))
     publication_id = await ingest.publish(await ingest.land(DATA), event_id="other")
-    from .conftest import internal
-
     records = [
         ingest.record(internal(payload))
         for payload in (available(publication_id), progressed(publication_id, 5), validated(publication_id))
@@ -201,9 +200,7 @@ async def test_own_rejections_come_back_and_change_nothing(ingest: Ingest) -> No
     assert await shown(ingest, publication_id) == before
 
 
-async def test_two_processes_that_follow_the_same_publications_never_lock_each_other_out(ingest: Ingest) -> None:
-    from .conftest import internal
-
+async def test_six_followers_of_the_same_publications_agree(ingest: Ingest) -> None:
     file = await ingest.land(DATA)
     publications = [await ingest.publish(file, event_id=f"run-{number}") for number in range(12)]
 
@@ -239,7 +236,10 @@ async def test_held_bytes_of_a_rejected_publication_are_not_relied_on_again(inge
 # -- waiting
 
 
-async def test_waiting_ends_with_the_commit_that_settles(ingest: Ingest, trained: str) -> None:
+async def test_waiting_ends_with_the_commit_that_settles(
+    ingest: Ingest, trained: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting_module, "_POLL_S", 60.0)
     waiting = asyncio.create_task(settled(ingest.store, ingest.waiters, trained, wait_s=50))
     async with asyncio.timeout(20):
         while not ingest.waiters.watched(trained):
