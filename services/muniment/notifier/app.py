@@ -1,0 +1,69 @@
+"""The notifier's routing table and wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+from uuid import UUID
+
+from muniment.contracts.topics import NOTIFIER
+from muniment.notifier.addresses import AddressPolicy, policy_for
+from muniment.notifier.channels import Channel
+from muniment.notifier.deliver import Deliverer, Pace
+from muniment.notifier.domain import TOPICS
+from muniment.notifier.feed import Feed
+from muniment.notifier.handlers import Announce, Matcher
+from muniment.notifier.http import router
+from muniment.notifier.ledger import Ledger
+from muniment.notifier.outbound import Outbound
+from muniment.notifier.prune import Pruner
+from muniment.notifier.sealing import Sealer, load_key
+from muniment.notifier.subscriptions import TESTS_AT_ONCE, Subscriptions
+from muniment.notifier.webhook import WebhookChannel
+from muniment.runtime.delivery.handler import Route
+from muniment.runtime.service import Built, Deps, Service
+from muniment.runtime.settings import Settings
+
+
+def build(deps: Deps) -> Built:
+    """The service from its dependencies."""
+    settings = deps.settings.notifier
+    outbound = Outbound(
+        policy_of(deps.settings),
+        connections=settings.workers + TESTS_AT_ONCE,
+    )
+    sealer = Sealer(load_key(settings.secret_key, deps.settings.data_dir))
+    channels: Mapping[str, Channel] = {"webhook": WebhookChannel(outbound, sealer, settings.timeout_s)}
+    feed = Feed(deps.pool)
+    deliverer = Deliverer(
+        Ledger(deps.pool),
+        channels,
+        deps.transactions,
+        deps.clock,
+        Pace(settings.workers, settings.timeout_s, settings.retry_scale),
+    )
+    matcher = Matcher()
+
+    def wake(subscriptions: Collection[UUID]) -> None:
+        deliverer.wake(subscriptions)
+        feed.wake()
+
+    async def deliver() -> None:
+        async with outbound:
+            await deliverer.run()
+
+    subscriptions = Subscriptions(deps.transactions, channels, sealer, deps.clock, wake, settings.timeout_s)
+    return Built(
+        router=router(subscriptions, feed),
+        routes=tuple(Route(topic, Announce(topic, matcher, wake)) for topic in TOPICS),
+        tasks=(deliver, Pruner(deps.pool, deps.clock, settings.feed_days).run),
+    )
+
+
+def policy_of(settings: Settings) -> AddressPolicy:
+    """Which addresses may be called under these settings."""
+    modes = {settings.kafka.mode, settings.postgres.mode, settings.s3.mode}
+    return policy_for(settings.notifier.allow_private_networks, all_embedded=modes == {"embedded"})
+
+
+service: Final = Service(name=NOTIFIER, package="muniment.notifier", build=build)

@@ -1,0 +1,317 @@
+"""The delivery worker: leases what is due, sends it, records what came of it.
+
+Fairness comes from lanes, one for each subscription that has something to deliver. Lanes take turns; each holds a part
+of the slots at most, and one whose endpoint fails or is slow holds a single one, out of half of them. A backlog lies
+in the ledger and is never read ahead: a slow endpoint delays itself alone, whatever its backlog.
+
+At least once: a delivery is leased, sent, and only then marked. Who dies in between leaves a lease that runs out, and
+the delivery goes out again under the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import random
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import structlog
+
+from muniment.adapters.postgres import RACES, UNAVAILABLE
+from muniment.contracts.events import Cause
+from muniment.notifier import store
+from muniment.notifier.channels import Channel
+from muniment.notifier.exchange import exchange
+from muniment.notifier.ledger import Job, Ledger, Outcome
+from muniment.notifier.schedule import Attempt, judge
+from muniment.ports.clock import Clock
+from muniment.runtime.stop_point import reached
+
+if TYPE_CHECKING:
+    from muniment.runtime.delivery.transaction import Transactions
+
+log = structlog.get_logger(__name__)
+
+OPERATOR: Final = "muniment|notifier"
+_OUTAGE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much at once, and how long. Seconds."""
+
+    workers: int
+    """Attempts at the same time in this process."""
+    timeout_s: float
+    """The total deadline of one attempt."""
+    retry_scale: float
+    lease_margin_s: float = 15.0
+    """A lease outlives its attempt's deadline by this: time to record the outcome."""
+    poll_s: float = 1.0
+    """How often to look for what nobody woke: retries, lapsed leases, events that another process took."""
+    stop_s: float = 5.0
+    """What running attempts get to end when the process is asked to stop."""
+
+    @property
+    def per_lane(self) -> int:
+        """Slots that one healthy subscription may hold."""
+        return max(1, self.workers // 4)
+
+    @property
+    def for_degraded(self) -> int:
+        """Slots that all degraded subscriptions may hold together."""
+        return max(1, self.workers // 2)
+
+
+@dataclass(slots=True)
+class _Lane:
+    in_flight: int = 0
+    degraded: bool = False
+    waiting: bool = True
+    """There may be more due in the ledger than is in flight."""
+
+
+class Deliverer:
+    """Run `run` as a task, and call `wake` after each commit that made something due."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        channels: Mapping[str, Channel],
+        transactions: Transactions,
+        clock: Clock,
+        pace: Pace,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._ledger = ledger
+        self._channels = channels
+        self._transactions = transactions
+        self._clock = clock
+        self._pace = pace
+        self._jitter = jitter
+        self._recorder = _Recorder(ledger)
+        self._lanes: dict[UUID, _Lane] = {}
+        self._turns: dict[UUID, None] = {}
+        """Lanes that may lease, in the order of their turns."""
+        self._timers: list[tuple[float, UUID]] = []
+        """Lanes that have something due before the next poll."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._in_flight = 0
+        self._degraded_in_flight = 0
+        self._poll_at = 0.0
+        self._woken = asyncio.Event()
+
+    def wake(self, subscriptions: Collection[UUID]) -> None:
+        """These subscriptions have something due. Without a call it is found within `poll_s`."""
+        for subscription in subscriptions:
+            self._queue(subscription)
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Deliver for ever. When cancelled, running attempts get a moment to end and be recorded."""
+        recorder = asyncio.create_task(self._recorder.run())
+        try:
+            while True:
+                self._woken.clear()
+                try:
+                    await self._poll()
+                    leased = await self._lease()
+                except (*UNAVAILABLE, *RACES) as error:
+                    log.warning("deliveries wait for the database", error=repr(error)[:300])
+                    await asyncio.sleep(_OUTAGE_S)
+                    continue
+                if not leased:
+                    await self._rest()
+        finally:
+            await self._stop()
+            recorder.cancel()
+
+    async def _poll(self) -> None:
+        """Give a turn to lanes that nobody woke."""
+        now = time.monotonic()
+        if now >= self._poll_at:
+            self._poll_at = now + self._pace.poll_s
+            lanes = await self._ledger.lanes(self._pace.poll_s * 2)
+            self._timers = [(now + lane.due_in_s, lane.subscription_id) for lane in lanes if lane.due_in_s is not None]
+            heapq.heapify(self._timers)
+            degraded = {lane.subscription_id for lane in lanes if lane.degraded}
+            for subscription in list(self._lanes):
+                self._lanes[subscription].degraded = subscription in degraded
+                self._forget(subscription)
+            for subscription in degraded:
+                self._lane(subscription).degraded = True
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            self._queue(heapq.heappop(self._timers)[1])
+
+    async def _lease(self) -> bool:
+        """Give free slots to lanes whose turn it is. False when there was nothing to give or to take."""
+        wanted = self._plan()
+        if not wanted:
+            return False
+        for subscription in wanted:
+            self._lanes[subscription].waiting = False  # what is woken from here on is seen again
+        try:
+            jobs = await self._ledger.lease(wanted, self._pace.timeout_s + self._pace.lease_margin_s)
+        except BaseException:
+            for subscription in wanted:
+                self._queue(subscription)
+            raise
+        taken = dict.fromkeys(wanted, 0)
+        for job in jobs:
+            taken[job.message.subscription_id] += 1
+            lane = self._lane(job.message.subscription_id)  # it may have been forgotten meanwhile
+            lane.degraded = job.degraded
+            lane.in_flight += 1
+            self._in_flight += 1
+            self._degraded_in_flight += job.degraded
+            task = asyncio.create_task(self._deliver(job))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        for subscription, count in taken.items():
+            if count == wanted[subscription] or (count and self._lane(subscription).degraded):
+                self._queue(subscription)
+            else:
+                self._forget(subscription)
+        return True
+
+    def _plan(self) -> dict[UUID, int]:
+        """How many deliveries to lease for whom. Lanes that may lease no more leave the turns."""
+        free = self._pace.workers - self._in_flight
+        free_degraded = self._pace.for_degraded - self._degraded_in_flight
+        wanted: dict[UUID, int] = {}
+        for subscription in list(self._turns):
+            if free <= 0:
+                break
+            lane = self._lanes[subscription]
+            limit = 1 if lane.degraded else self._pace.per_lane
+            count = min(limit - lane.in_flight, free)
+            if count > 0 and lane.degraded:
+                if free_degraded <= 0:
+                    continue
+                free_degraded -= 1
+            del self._turns[subscription]
+            if count > 0:
+                wanted[subscription] = count
+                free -= count
+        return wanted
+
+    async def _rest(self) -> None:
+        until = min(self._poll_at, self._timers[0][0] if self._timers else self._poll_at)
+        try:
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+
+    async def _deliver(self, job: Job) -> None:
+        subscription = job.message.subscription_id
+        try:
+            attempt = await self._attempt(job)
+            reached("notifier.answered-before-marked")
+            verdict = judge(attempt, tries=job.tries, scale=self._pace.retry_scale, jitter=self._jitter())
+            await self._recorder.record(Outcome(job, attempt, verdict))
+            self._lanes[subscription].degraded = attempt.trouble is not None
+            if verdict.disable:
+                await self._disable(subscription, job)
+            if verdict.delay_s is not None and (due := time.monotonic() + verdict.delay_s) < self._poll_at:
+                heapq.heappush(self._timers, (due, subscription))
+        except Exception as error:  # noqa: BLE001  # reason: the lease runs out and the delivery is made again
+            log.error("outcome not recorded", delivery=str(job.message.delivery_id), error=repr(error)[:300])  # noqa: TRY400  # reason: a traceback's locals would show the endpoint
+        finally:
+            lane = self._lanes[subscription]
+            lane.in_flight -= 1
+            self._in_flight -= 1
+            self._degraded_in_flight -= job.degraded
+            if lane.waiting:
+                self._queue(subscription)
+            else:
+                self._forget(subscription)
+            self._woken.set()
+
+    async def _attempt(self, job: Job) -> Attempt:
+        channel = self._channels.get(job.channel)
+        if channel is None:
+            detail = f"there is no channel {job.channel!r}"
+            return Attempt(self._clock.now(), 0, error="channel_unknown", detail=detail)
+        return (await exchange(channel, job.message, self._clock, self._pace.timeout_s)).attempt
+
+    async def _disable(self, subscription_id: UUID, job: Job) -> None:
+        """The endpoint said 410 Gone: it wants nothing more."""
+        async with self._transactions.begin() as tx:
+            reason = "the receiver answered 410 Gone"
+            disabled = await store.disable(tx.connection, subscription_id, reason, tx.now)
+            if disabled is not None:
+                tx.audit(
+                    action="subscription.disabled",
+                    resource=f"subscriptions/{subscription_id}",
+                    operator=OPERATOR,
+                    authenticated_by="service",
+                    cause=Cause(kind="event", id=str(job.message.delivery_id)),
+                    reason=reason,
+                )
+
+    async def _stop(self) -> None:
+        if self._tasks:
+            _, late = await asyncio.wait(set(self._tasks), timeout=self._pace.stop_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    def _lane(self, subscription: UUID) -> _Lane:
+        return self._lanes.setdefault(subscription, _Lane())
+
+    def _queue(self, subscription: UUID) -> None:
+        """Give the lane a turn, or remember that it wants one when a slot of its own comes free."""
+        self._lane(subscription).waiting = True
+        self._turns.setdefault(subscription)
+
+    def _forget(self, subscription: UUID) -> None:
+        """Drop a lane that has nothing more to say: memory follows what is going on, not what exists."""
+        lane = self._lane(subscription)
+        if not (lane.in_flight or lane.degraded or subscription in self._turns):
+            del self._lanes[subscription]
+
+
+class _Recorder:
+    """Records outcomes, as many together as came while the last ones were being recorded."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._queue: asyncio.Queue[tuple[Outcome, asyncio.Future[None]]] = asyncio.Queue()
+
+    async def record(self, outcome: Outcome) -> None:
+        """Return when the outcome is durable. Raises what the database raised."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.put_nowait((outcome, done))  # bounded: each of the workers has one at most
+        await done
+
+    async def run(self) -> None:
+        """Record for ever."""
+        while True:
+            batch = [await self._queue.get()]
+            while not self._queue.empty():
+                batch.append(self._queue.get_nowait())
+            await self._settle(batch)
+
+    async def _settle(self, batch: list[tuple[Outcome, asyncio.Future[None]]]) -> None:
+        try:
+            await self._ledger.settle([outcome for outcome, _ in batch])
+        except Exception as error:  # noqa: BLE001  # reason: handed to those who wait
+            if len(batch) > 1 and not isinstance(error, UNAVAILABLE):
+                for one in batch:  # what the database does not take is one of them, not all
+                    await self._settle([one])
+                return
+            failure: Exception | None = error
+        else:
+            failure = None
+        for _, done in batch:
+            if done.done():
+                continue
+            if failure is None:
+                done.set_result(None)
+            else:
+                done.set_exception(failure)

@@ -1,0 +1,174 @@
+"""Subscriptions in Postgres. Every change takes the feed's lock, so that each event meets one definite set of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from muniment.contracts.errors import Conflict, NotFound, Rejected
+from muniment.notifier.domain import Filter, FilterSet, filter_of
+from muniment.runtime.sql import load_queries
+
+if TYPE_CHECKING:
+    from muniment.runtime.delivery.transaction import Connection
+
+    Pool = asyncpg.Pool[asyncpg.Record]
+
+SQL: Final = load_queries("muniment.notifier")
+MAX_SUBSCRIPTIONS: Final = 20_000
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One subscription as it is stored. Its secrets are not part of it."""
+
+    id: UUID
+    name: str
+    channel: str
+    config: Mapping[str, Any]
+    filter: Filter
+    state: str
+    reason: str | None
+    owner: str
+    version: int
+    degraded_since: datetime | None
+    degraded_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+def _subscription(row: asyncpg.Record) -> Subscription:
+    fields = dict(row)
+    return Subscription(
+        **{**fields, "config": json.loads(fields["config"]), "filter": filter_of(json.loads(fields["filter"]))}
+    )
+
+
+async def load_filters(connection: Connection) -> FilterSet:
+    """The filters of all active subscriptions. One that cannot be read is left out and told, the others hold."""
+    filters = []
+    for row in await connection.fetch(SQL["active_filters"]):
+        try:
+            filters.append((row["id"], filter_of(json.loads(row["filter"]))))
+        except (Rejected, ValueError, TypeError) as error:
+            log.warning("subscription left out", subscription=str(row["id"]), error=str(error))
+    return FilterSet.of(filters)
+
+
+async def create(
+    connection: Connection,
+    *,
+    subscription_id: UUID,
+    name: str,
+    channel: str,
+    config: Mapping[str, Any],
+    wanted: Filter,
+    owner: str,
+    sealed_secret: bytes,
+    now: datetime,
+) -> Subscription:
+    """Store a new subscription. Raises `Conflict` (`subscription_exists`, `subscription_limit`)."""
+    await connection.execute(SQL["bump_subscriptions"])
+    count = await connection.fetchval(SQL["count_subscriptions"])
+    if count >= MAX_SUBSCRIPTIONS:
+        raise Conflict(
+            "subscription_limit", "there are too many subscriptions", expected=f"<= {MAX_SUBSCRIPTIONS}", actual=count
+        )
+    row = await connection.fetchrow(
+        SQL["insert_subscription"],
+        subscription_id,
+        name,
+        channel,
+        json.dumps(dict(config)),
+        json.dumps(wanted.fields()),
+        owner,
+        now,
+    )
+    if row is None:
+        raise _taken(name)
+    await connection.execute(SQL["insert_secret"], subscription_id, sealed_secret, now)
+    return _subscription(row)
+
+
+async def get(connection: Connection | Pool, subscription_id: UUID) -> Subscription:
+    """The subscription. Raises `NotFound` (`subscription_unknown`)."""
+    return _found(await connection.fetchrow(SQL["get_subscription"], subscription_id), subscription_id)
+
+
+async def lock(connection: Connection, subscription_id: UUID) -> Subscription:
+    """The subscription, locked against other changes together with the whole set. Raises `NotFound`."""
+    await connection.execute(SQL["bump_subscriptions"])
+    return _found(await connection.fetchrow(SQL["lock_subscription"], subscription_id), subscription_id)
+
+
+async def page(pool: Pool, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[Subscription]:
+    """Subscriptions, newest first, after the given place."""
+    created_at, last = after or (None, None)
+    return [_subscription(row) for row in await pool.fetch(SQL["list_subscriptions"], created_at, last, limit)]
+
+
+async def update(connection: Connection, changed: Subscription, now: datetime) -> Subscription:
+    """Store the changed fields of a locked subscription. Raises `Conflict` (`subscription_exists`)."""
+    try:
+        row = await connection.fetchrow(
+            SQL["update_subscription"],
+            changed.id,
+            changed.name,
+            json.dumps(dict(changed.config)),
+            json.dumps(changed.filter.fields()),
+            changed.state,
+            changed.reason,
+            now,
+        )
+    except asyncpg.UniqueViolationError as error:
+        raise _taken(changed.name) from error
+    return _found(row, changed.id)
+
+
+async def delete(connection: Connection, subscription_id: UUID, now: datetime) -> None:
+    """Remove a locked subscription: it and its secrets are gone at once, its ledger goes with the next pruning."""
+    await connection.execute(SQL["delete_subscription"], subscription_id, now)
+    await connection.execute(SQL["delete_secrets"], subscription_id)
+
+
+async def disable(connection: Connection, subscription_id: UUID, reason: str, now: datetime) -> Subscription | None:
+    """Disable an active subscription; None when it no longer is active."""
+    await connection.execute(SQL["bump_subscriptions"])
+    row = await connection.fetchrow(SQL["disable_subscription"], subscription_id, reason, now)
+    return None if row is None else _subscription(row)
+
+
+async def rotate(
+    connection: Connection, subscription_id: UUID, sealed_secret: bytes, *, now: datetime, old_until: datetime
+) -> None:
+    """Add a new secret; the last one stays live until `old_until`, earlier ones go."""
+    await connection.execute(SQL["expire_secrets"], subscription_id, old_until)
+    await connection.execute(SQL["insert_secret"], subscription_id, sealed_secret, now)
+
+
+async def live_secrets(pool: Pool, subscription_id: UUID) -> tuple[bytes, ...]:
+    """The sealed secrets that sign now, newest first."""
+    return tuple(row["sealed"] for row in await pool.fetch(SQL["live_secrets"], subscription_id))
+
+
+def _found(row: asyncpg.Record | None, subscription_id: UUID) -> Subscription:
+    if row is None:
+        raise NotFound("subscription_unknown", "there is no such subscription", actual=str(subscription_id))
+    return _subscription(row)
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(
+        "subscription_exists",
+        f"a subscription is called {name!r} already",
+        expected="a name of its own, whatever the case",
+        hint="change that one, or choose another name",
+    )

@@ -1,0 +1,262 @@
+"""What people do with subscriptions: each operation with its audit entry, in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, JsonValue, StrictBool, StrictInt, StrictStr
+
+from muniment.contracts.cloudevent import CloudEvent
+from muniment.contracts.errors import Conflict, PreconditionFailed, Rejected
+from muniment.contracts.events import Cause, Change
+from muniment.contracts.identity import Principal
+from muniment.contracts.model import Payload, Word, rfc3339
+from muniment.notifier import ledger, store
+from muniment.notifier.channels import Channel, Message
+from muniment.notifier.domain import Filter, filter_of, structured_json
+from muniment.notifier.exchange import Exchange, exchange
+from muniment.notifier.handlers import Wake
+from muniment.notifier.outbound import MAX_URL
+from muniment.notifier.sealing import Sealer, new_secret
+from muniment.notifier.store import Subscription
+from muniment.ports.clock import Clock
+from muniment.runtime.delivery.transaction import Transactions, Tx
+
+FILTER_FIELDS: Final = ("types", "model", "branch", "stability", "track")
+TESTS_AT_ONCE: Final = 4
+_TEST_TYPE: Final = "muniment.subscription-test.v1"
+
+Name = Annotated[Word, Field(min_length=1)]
+Url = Annotated[StrictStr, Field(max_length=MAX_URL)]
+Types = Annotated[tuple[Word, ...], Field(max_length=50)]
+
+
+class SubscriptionWanted(Payload):
+    """A new subscription. Filters that are left out let everything through; `model` and `branch` are globs."""
+
+    name: Name
+    channel: Literal["webhook"] = "webhook"
+    url: Url
+    types: Types = ()
+    model: Word | None = None
+    branch: Word | None = None
+    stability: Word | None = None
+    track: Word | None = None
+
+
+class SubscriptionChange(Payload):
+    """What is to be different; fields that are left out stay. null takes a filter away."""
+
+    name: Name | None = None
+    url: Url | None = None
+    types: Types | None = None
+    model: Word | None = None
+    branch: Word | None = None
+    stability: Word | None = None
+    track: Word | None = None
+    paused: StrictBool | None = None
+
+
+class SecretWanted(Payload):
+    """A rotation: for how long the old secret goes on signing beside the new one."""
+
+    old_valid_hours: Annotated[StrictInt, Field(ge=0, le=168)] = 24
+
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who does it, and in which request."""
+
+    principal: Principal
+    cause: Cause
+
+
+@dataclass(slots=True)
+class Subscriptions:
+    """The operations."""
+
+    transactions: Transactions
+    channels: Mapping[str, Channel]
+    sealer: Sealer
+    clock: Clock
+    wake: Wake
+    timeout_s: float
+    tests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TESTS_AT_ONCE))
+
+    async def create(self, wanted: SubscriptionWanted, by: By) -> tuple[Subscription, str]:
+        """The new subscription and its signing secret, which is told here and never again.
+
+        Raises `Rejected` (`filter_invalid`, `url_invalid`, `address_refused`) and `Conflict` (`subscription_exists`,
+        `subscription_limit`).
+        """
+        accepted = filter_of(wanted.model_dump(include=set(FILTER_FIELDS)))
+        config = self.channels[wanted.channel].checked({"url": wanted.url})
+        secret = new_secret()
+        subscription_id = uuid.uuid4()
+        async with self.transactions.begin() as tx:
+            made = await store.create(
+                tx.connection,
+                subscription_id=subscription_id,
+                name=wanted.name,
+                channel=wanted.channel,
+                config=config,
+                wanted=accepted,
+                owner=by.principal.operator,
+                sealed_secret=self.sealer.seal(secret, subscription_id),
+                now=tx.now,
+            )
+            _audit(tx, "created", made.id, by, _changes({}, self._facts(made)))
+        return made, secret
+
+    async def change(
+        self, subscription_id: uuid.UUID, wanted: SubscriptionChange, by: By, *, if_match: str | None
+    ) -> Subscription:
+        """The changed subscription. A disabled one is active again with `paused: false`.
+
+        Raises what `create` raises, `NotFound`, and `PreconditionFailed` (`version_mismatch`).
+        """
+        given = wanted.model_dump(include=set(wanted.model_fields_set))
+        for name in ("name", "url", "paused"):
+            if name in given and given[name] is None:
+                raise Rejected("schema_invalid", f"{name}: it cannot be null", expected="a value, or no field at all")
+        async with self.transactions.begin() as tx:
+            found = await store.lock(tx.connection, subscription_id)
+            _check_version(found, if_match)
+            changed = self._changed(found, given)
+            if changed == found:
+                return found
+            saved = await store.update(tx.connection, changed, tx.now)
+            _audit(tx, "changed", found.id, by, _changes(self._facts(found), self._facts(saved)))
+            tx.after_commit(lambda: self.wake([found.id]))
+        return saved
+
+    async def delete(self, subscription_id: uuid.UUID, by: By, *, if_match: str | None) -> None:
+        """Remove it, its secrets and whatever it still had to deliver. Raises `NotFound`, `PreconditionFailed`."""
+        async with self.transactions.begin() as tx:
+            found = await store.lock(tx.connection, subscription_id)
+            _check_version(found, if_match)
+            await store.delete(tx.connection, found.id, tx.now)
+            _audit(tx, "deleted", found.id, by, _changes(self._facts(found), {}))
+
+    async def rotate(self, subscription_id: uuid.UUID, wanted: SecretWanted, by: By) -> tuple[str, datetime]:
+        """A new secret, told here and never again, and until when the old one signs too. Raises `NotFound`."""
+        secret = new_secret()
+        async with self.transactions.begin() as tx:
+            found = await store.lock(tx.connection, subscription_id)
+            old_until = tx.now + timedelta(hours=wanted.old_valid_hours)
+            sealed = self.sealer.seal(secret, found.id)
+            await store.rotate(tx.connection, found.id, sealed, now=tx.now, old_until=old_until)
+            change = Change(path="secret.old_valid_until", after=rfc3339(old_until))
+            _audit(tx, "secret-rotated", found.id, by, [change])
+        return secret, old_until
+
+    async def retry(self, delivery_id: uuid.UUID, by: By) -> None:
+        """Deliver a dead or waiting delivery now. Raises `NotFound`, `Conflict`."""
+        async with self.transactions.begin() as tx:
+            subscription_id = await ledger.retry(tx.connection, delivery_id)
+            change = Change(path="deliveries", after=str(delivery_id))
+            _audit(tx, "delivery-retried", subscription_id, by, [change])
+            tx.after_commit(lambda: self.wake([subscription_id]))
+
+    async def test(self, subscription_id: uuid.UUID) -> Exchange:
+        """Send a test event now, paused or not, and return both sides. Nothing of it enters the ledger.
+
+        Raises `NotFound` and `Conflict` (`channel_unknown`).
+        """
+        found = await store.get(self.transactions.pool, subscription_id)
+        channel = self.channels.get(found.channel)
+        if channel is None:
+            raise Conflict("channel_unknown", f"there is no channel {found.channel!r} here")
+        message = Message(
+            delivery_id=uuid.uuid4(),
+            subscription_id=found.id,
+            config=found.config,
+            body=structured_json(_test_event(found, self.clock.now())),
+            secrets=await store.live_secrets(self.transactions.pool, found.id),
+        )
+        async with self.tests:
+            return await exchange(channel, message, self.clock, self.timeout_s)
+
+    def _changed(self, found: Subscription, given: Mapping[str, Any]) -> Subscription:
+        wishes = {name: given[name] for name in FILTER_FIELDS if name in given}
+        changed = replace(found, filter=filter_of({**found.filter.fields(), **wishes}) if wishes else found.filter)
+        if "name" in given:
+            changed = replace(changed, name=given["name"])
+        if "url" in given:
+            changed = replace(changed, config=self.channels[found.channel].checked({"url": given["url"]}))
+        if given.get("paused") is True and found.state == "active":
+            changed = replace(changed, state="paused")
+        if given.get("paused") is False:
+            changed = replace(changed, state="active", reason=None)
+        return changed
+
+    def _facts(self, subscription: Subscription) -> dict[str, JsonValue]:
+        """What an audit entry says of it. Addresses are told without what may be a secret in them."""
+        channel = self.channels.get(subscription.channel)
+        return {
+            "name": subscription.name,
+            "channel": subscription.channel,
+            "state": subscription.state,
+            "filter": _json(subscription.filter),
+            **(channel.shown(subscription.config) if channel else {}),
+        }
+
+
+def _json(wanted: Filter) -> JsonValue:
+    fields: dict[str, JsonValue] = json.loads(json.dumps(wanted.fields()))
+    return fields
+
+
+def _changes(before: Mapping[str, JsonValue], after: Mapping[str, JsonValue]) -> list[Change]:
+    names = dict.fromkeys((*before, *after))
+    return [
+        Change(path=name, before=before.get(name), after=after.get(name))
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _audit(tx: Tx, what: str, subscription_id: uuid.UUID, by: By, changes: Sequence[Change]) -> None:
+    tx.audit(
+        action=f"subscription.{what}",
+        resource=f"subscriptions/{subscription_id}",
+        operator=by.principal.operator,
+        authenticated_by=by.principal.authenticated_by,
+        cause=by.cause,
+        changes=changes,
+    )
+
+
+def etag(subscription: Subscription) -> str:
+    """The subscription's version as a strong entity tag (RFC 9110 section 8.8.3)."""
+    return f'"{subscription.version}"'
+
+
+def _check_version(found: Subscription, if_match: str | None) -> None:
+    if if_match is None or if_match.strip() == "*":
+        return
+    if etag(found) not in [tag.strip() for tag in if_match.split(",")]:
+        raise PreconditionFailed(
+            "version_mismatch",
+            "the subscription is not in the state that If-Match names",
+            expected=if_match[:100],
+            actual=etag(found),
+            hint="read it again and decide anew",
+        )
+
+
+def _test_event(found: Subscription, now: datetime) -> CloudEvent:
+    data = {"subscription": str(found.id), "name": found.name, "message": "This is a test. Nothing has happened."}
+    return CloudEvent(
+        id=str(uuid.uuid4()),
+        source="/muniment/notifier",
+        type=_TEST_TYPE,
+        data=json.dumps(data, ensure_ascii=False).encode(),
+        time=rfc3339(now),
+    )
