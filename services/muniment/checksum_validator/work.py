@@ -104,6 +104,7 @@ class Workers:
         def progress(count: int) -> None:  # called in the reading thread; an int's addition needs no lock here
             nonlocal done
             done += count
+            reached("checksum-validator.mid-file")
 
         renewing: asyncio.Future[Any] = asyncio.create_task(self._renew(job, lambda: done))
         slots = asyncio.Semaphore(_FILES_AT_ONCE)

@@ -98,6 +98,7 @@ async def running_stack(
         identity_pool = await open_pool(endpoints.postgres_dsn, "identity", max_size=4)
         stack.push_async_callback(identity_pool.close)
         identity = Identity(identity_pool, SystemClock())
+        stack.push_async_callback(identity.settle)
         publisher = KafkaPublisher(endpoints.kafka)
         stack.push_async_callback(publisher.close)
         started = [

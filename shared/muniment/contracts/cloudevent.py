@@ -182,6 +182,8 @@ def _event(attributes: dict[str, str], content_type: str, data: bytes) -> CloudE
 def _check_attribute(name: str, text: str) -> None:
     if not (name.isascii() and name.isalnum()) or name != name.lower() or len(name) > 40:
         raise _invalid(name[:40], "an attribute's name has lower-case letters and digits only")
+    if name == "data":
+        raise _invalid(name, "no attribute may have the name of the data")
     if len(text) > _MAX_ATTRIBUTE:
         raise _invalid(name, f"the value has {len(text)} characters, at most {_MAX_ATTRIBUTE} are allowed")
     if text != text.strip():

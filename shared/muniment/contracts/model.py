@@ -36,7 +36,7 @@ def _utc(value: datetime) -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """A moment as RFC 3339 in UTC with microseconds: one spelling for every event, entry and answer."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 ModelNameField = Annotated[ids.ModelName, _checked(ids.model_name)]

@@ -63,6 +63,9 @@ class Subscriber:
             max_partition_fetch_bytes=2 * MAX_RECORD,
             fetch_max_wait_ms=1_000,
             max_poll_interval_ms=600_000,
+            # The shortest that brokers take by default: how long the partitions of a killed process lie idle.
+            session_timeout_ms=6_000,
+            heartbeat_interval_ms=2_000,
         )
         # FastStream sleeps for the time-out again after an empty poll, deaf to what arrives meanwhile.
         subscriber.get_msg = types.MethodType(_poll, subscriber)  # type: ignore[method-assign]  # reason: no setting turns the second sleep off
