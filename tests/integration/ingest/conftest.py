@@ -56,7 +56,7 @@ PREFIX = "test."
 SOURCE = "//trainers.test/digits"
 LANDING = "muniment-landing"
 MODELS = "muniment-models"
-OWN_TOPIC = "team-a.training-completed"
+OWN_TOPIC = "lab-a.training-completed"
 
 PEOPLE = {
     "ada": Principal("muniment|ada", frozenset({"writer"}), "token"),
@@ -302,7 +302,7 @@ async def ingest(ingest_dsn: str, settings: IngestSettings) -> AsyncIterator[Ing
     waiters = Waiters()
     files = FileFinder(blobs, store, settings.landing_buckets, 8)
     transfers = Transfers(blobs, files, store, timedelta(hours=1))
-    producers = Producers(keys, {OWN_TOPIC: "team-a"}, allow_unsigned=False)
+    producers = Producers(keys, {OWN_TOPIC: "lab-a"}, allow_unsigned=False)
     handler = TrainingCompletedHandler(producers, files, store)
     routes = routing_table(handler, store, waiters, [OWN_TOPIC])
     processor = Processor("ingest", "ingest", routes, transactions, DeliverySettings(retry_scale=0.001))

@@ -22,7 +22,7 @@ DATA = b"weights of a model"
 async def test_an_accepted_event_is_pinned_recorded_sent_on_and_audited(ingest: Ingest) -> None:
     file = await ingest.land(DATA)
     version = await ingest.blobs.stat(LANDING, "run-1/model.bin")
-    publication_id = await ingest.publish(file, facts={"params": {"lr": 0.1}}, commit="manual", tags={"team": "a"})
+    publication_id = await ingest.publish(file, facts={"params": {"lr": 0.1}}, commit="manual", tags={"lab": "a"})
 
     row = await ingest.publication(publication_id)
     assert row is not None
@@ -30,7 +30,7 @@ async def test_an_accepted_event_is_pinned_recorded_sent_on_and_audited(ingest: 
     (event,) = await ingest.sent(topics.MODEL_TRAINED)
     assert event["publication_id"] == publication_id
     assert event["facts"]["params"] == {"lr": 0.1}
-    assert (event["commit"], event["tags"], event["operator"]) == ("manual", {"team": "a"}, "muniment|trainer")
+    assert (event["commit"], event["tags"], event["operator"]) == ("manual", {"lab": "a"}, "muniment|trainer")
     assert event["files"] == [
         {
             "path": "model.bin",
@@ -65,7 +65,7 @@ async def test_a_topic_of_one_account_speaks_for_its_account(ingest: Ingest) -> 
     file = await ingest.land(DATA)
     await ingest.take(ingest.record(training(file), sign=False, topic=OWN_TOPIC))
     (event,) = await ingest.sent(topics.MODEL_TRAINED)
-    assert (event["operator"], event["authenticated_by"]) == ("muniment|team-a", "topic")
+    assert (event["operator"], event["authenticated_by"]) == ("muniment|lab-a", "topic")
 
 
 async def test_a_signature_says_more_than_a_topic(ingest: Ingest) -> None:

@@ -45,11 +45,11 @@ def test_it_takes_every_topic_that_names_it_as_consumer() -> None:
 
 
 def test_extra_intake_topics_speak_for_their_accounts() -> None:
-    one = built({"topic_accounts": {"team-b.done": "team-b", "team-a.done": "team-a"}})
+    one = built({"topic_accounts": {"lab-b.done": "lab-b", "lab-a.done": "lab-a"}})
     intake = [route for route in one.routes if route.topic is topics.TRAINING_COMPLETED]
-    assert [route.wire_name for route in intake] == [None, "team-a.done", "team-b.done"]
+    assert [route.wire_name for route in intake] == [None, "lab-a.done", "lab-b.done"]
     assert all(route.raw_refusals for route in intake)
-    assert intake_of(one).producers.topic_accounts["team-a.done"] == "team-a"
+    assert intake_of(one).producers.topic_accounts["lab-a.done"] == "lab-a"
 
 
 def test_the_main_topic_may_have_one_account_and_is_taken_once() -> None:
