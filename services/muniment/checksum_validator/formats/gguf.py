@@ -190,7 +190,7 @@ class _Pairs:
 def _read_tensors(cursor: Cursor, limits: Limits, report: Report, count: int, alignment: int) -> None:
     names, spans = Names(), Spans()
     types: Counter[str] = Counter()
-    parameters = 0
+    parameters = furthest = 0
     for _ in range(count):
         name = _name(cursor)
         names.add(name, "gguf_duplicate_tensor")
@@ -218,15 +218,21 @@ def _read_tensors(cursor: Cursor, limits: Limits, report: Report, count: int, al
         size = items // block.items * block.size
         # A span ends where the next may begin: padding belongs to the tensor before it.
         spans.add(offset, min(offset + size + -size % alignment, (1 << 64) - 1))
-        if offset + size > cursor.remaining:
-            raise _outside(label, cursor.remaining, offset + size)
+        furthest = max(furthest, offset + size)
     start = cursor.position + -cursor.position % alignment
     data = max(0, cursor.end - start)
     report.facts |= {"parameters": parameters, "types": dict(types), "data_bytes": data}
     if strangers := sorted(name for name in types if name.startswith("type ")):
         report.warn("gguf_unknown_type", f"tensors of types we cannot size: {', '.join(strangers[:8])}")
-    # The last tensor's padding may be missing.
-    reached = spans.close(data + alignment - 1, holes=True)
+    if furthest > data:
+        raise FormatError(
+            "tensors_outside",
+            "the tensors reach beyond the end of the file",
+            expected=f"<= {data} B of data",
+            actual=f"{furthest} B",
+            hint="the file is cut off, or its header is wrong",
+        )
+    reached = spans.close(data + alignment, holes=True)  # the padding of the last tensor may be missing
     if reached < data and not strangers:
         report.warn("gguf_trailing_bytes", f"{data - reached} B follow the last tensor and belong to none")
 
@@ -268,13 +274,3 @@ def _count(cursor: Cursor, what: str, count: int, limit: int, *, least: int) -> 
             expected=f"<= {min(limit, cursor.remaining // least)}",
             actual=count,
         )
-
-
-def _outside(label: str, data: int, end: int) -> FormatError:
-    return FormatError(
-        "tensors_outside",
-        f"tensor {label!r} reaches beyond the end of the file",
-        expected=f"<= {data} B of data",
-        actual=f"{end} B",
-        hint="the file is cut off, or its header is wrong",
-    )

@@ -3,7 +3,7 @@
 External data files are never opened. Their locations are facts, complete, so that the caller can require each of them
 in the manifest; one that is not a plain relative path blocks the file (CVE-2022-25882, CVE-2024-27318).
 
-Source: onnx/onnx.proto of https://github.com/onnx/onnx, IR version 13.
+Source: onnx/onnx.proto of https://github.com/onnx/onnx, IR version 14.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from muniment.checksum_validator.formats.spec import Format, FormatError, Json, 
 
 FACTS_BYTES: Final = 16 * 1024
 MAX_FINDINGS: Final = 32
+_ORDER: Final[dict[Severity, int]] = {"blocked": 0, "warning": 1, "info": 2}
 _MAX_TEXT: Final = 256
 _MAX_DETAIL: Final = 500
 _MAX_SAFE_INTEGER: Final = 2**53 - 1  # RFC 7493: facts travel in events
@@ -17,13 +18,17 @@ _MAX_SAFE_INTEGER: Final = 2**53 - 1  # RFC 7493: facts travel in events
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing worth saying about a file. `code` is stable; `expected` and `actual` are what was compared."""
+    """One thing worth saying about a file. `code` is stable; `expected` and `actual` are what was compared.
+
+    `hint` is the publisher's next step, where there is a better one than another format.
+    """
 
     code: str
     detail: str
     severity: Severity
     expected: str | None = None
     actual: str | None = None
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +66,21 @@ class Report:
         *,
         expected: object = None,
         actual: object = None,
+        hint: str | None = None,
     ) -> None:
-        """Note a finding; above `MAX_FINDINGS` only blocking ones still replace lesser ones."""
-        finding = Finding(
-            code,
-            clip(detail, _MAX_DETAIL),
-            severity,
-            None if expected is None else clip(str(expected), _MAX_TEXT),
-            None if actual is None else clip(str(actual), _MAX_TEXT),
+        """Note a finding; of many, those that block are kept before the others."""
+        if len(self.findings) >= MAX_FINDINGS and severity != "blocked":
+            return
+        self.findings.append(
+            Finding(
+                code,
+                clip(detail, _MAX_DETAIL),
+                severity,
+                None if expected is None else clip(str(expected), _MAX_TEXT),
+                None if actual is None else clip(str(actual), _MAX_TEXT),
+                hint,
+            )
         )
-        if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(finding)
-        elif severity == "blocked" and all(known.severity == "blocked" for known in self.findings) is False:
-            lesser = next(i for i, known in enumerate(self.findings) if known.severity != "blocked")
-            self.findings[lesser] = finding
 
     def block(self, code: str, detail: str, *, expected: object = None, actual: object = None) -> None:
         """Note a finding that keeps the file out."""
@@ -86,11 +92,12 @@ class Report:
 
     def refuse(self, error: FormatError) -> None:
         """Note the error that ended a reader."""
-        self.block(error.code, error.message, expected=error.expected, actual=error.actual)
+        self.add("blocked", error.code, error.message, expected=error.expected, actual=error.actual, hint=error.hint)
 
     def finish(self) -> Inspection:
-        """The inspection, its facts within `FACTS_BYTES`."""
-        return Inspection(self.format, _bounded(self.facts), tuple(self.findings), self.executable)
+        """The inspection: facts within `FACTS_BYTES`, at most `MAX_FINDINGS` findings, what blocks comes first."""
+        first = sorted(self.findings, key=lambda finding: _ORDER[finding.severity])
+        return Inspection(self.format, _bounded(self.facts), tuple(first[:MAX_FINDINGS]), self.executable)
 
 
 def clip(text: str, limit: int = 96) -> str:

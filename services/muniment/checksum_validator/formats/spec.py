@@ -67,7 +67,7 @@ class Limits:
     gguf_string_bytes: int = 10_000_000
     gguf_dimensions: int = 8
     gguf_nesting: int = 4
-    onnx_fields: int = 4_000_000
+    onnx_fields: int = 2_000_000
     onnx_nesting: int = 100
     """Messages within messages; 100 is also where the protobuf libraries stop."""
     archive_members: int = 10_000

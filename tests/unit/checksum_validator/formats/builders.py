@@ -9,8 +9,13 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hypothesis import HealthCheck, settings
+
 from muniment.checksum_validator.formats import DEFAULT_LIMITS, Inspection, Limits, inspect
 from muniment.checksum_validator.formats.source import CHUNK_BYTES
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For properties: how long an example takes says something about the machine alone."""
 
 
 class Reader:

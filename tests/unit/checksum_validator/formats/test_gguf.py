@@ -58,6 +58,8 @@ def test_nested_arrays_up_to_the_limit() -> None:
 HOSTILE = {
     "pairs 2**63": (_header(pairs=1 << 63), "gguf_count"),
     "tensors 2**63": (_header(tensors=1 << 63), "gguf_count"),
+    "pairs more than the file can hold": (_header(pairs=100_000) + bytes(100), "gguf_count"),
+    "tensors more than the file can hold": (_header(tensors=100_000) + bytes(100), "gguf_count"),
     "pairs above the limit": (_header(pairs=100_001) + bytes(2_000_000), "gguf_count"),
     "tensors above the limit": (_header(tensors=200_001) + bytes(5_000_000), "gguf_count"),
     "string 2**63": (_header(pairs=1) + gguf_pair(b"a", 8, struct.pack("<Q", 1 << 63)), "gguf_string"),
@@ -102,6 +104,7 @@ HOSTILE = {
     "offset beyond the end": (gguf_file([], [gguf_tensor(b"a", [4], 0, 64)], bytes(64)), "tensors_outside"),
     "offset 2**64 - 32": (gguf_file([], [gguf_tensor(b"a", [4], 0, (1 << 64) - 32)], bytes(64)), "tensors_outside"),
     "size beyond the end": (gguf_file([], [gguf_tensor(b"a", [1000], 0, 0)], bytes(64)), "tensors_outside"),
+    "one byte missing": (gguf_file([], [gguf_tensor(b"a", [8], 0, 0)], bytes(31)), "tensors_outside"),
     "logical size of exabytes": (gguf_file([], [gguf_tensor(b"a", [1 << 60], 0, 0)], bytes(64)), "tensors_outside"),
     "overlap": (
         gguf_file([], [gguf_tensor(b"a", [16], 0, 0), gguf_tensor(b"b", [4], 0, 32)], bytes(96)), "tensors_overlap"

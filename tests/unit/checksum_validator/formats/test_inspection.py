@@ -25,6 +25,7 @@ from .builders import (
     small_safetensors,
     tensor,
     torch_zip,
+    unhurried,
     zip_file,
 )
 
@@ -62,7 +63,7 @@ def test_the_declared_format_must_be_the_one_found(format_: str, declared: str) 
         assert seen.ok
     else:
         assert blocked(seen) == ["format_mismatch"]
-        assert (seen.findings[-1].expected, seen.findings[-1].actual) == (declared, format_)
+        assert (seen.findings[0].expected, seen.findings[0].actual) == (declared, format_)
 
 
 def test_names_for_families_and_names_nobody_knows() -> None:
@@ -245,6 +246,7 @@ _SEEDS = [
 ]
 
 
+@unhurried
 @given(st.binary(max_size=2000))
 @example(b"PK\x05\x06" * 200)
 @example(b"GGUF" + b"\xff" * 100)
@@ -254,6 +256,7 @@ def test_any_bytes_end_in_an_inspection(data: bytes) -> None:
     look(data)
 
 
+@unhurried
 @given(st.sampled_from(_SEEDS), st.data())
 def test_mutated_files_end_in_an_inspection(seed: bytes, choose: st.DataObject) -> None:
     data = bytearray(seed)
@@ -286,3 +289,20 @@ def test_limits_have_defaults_that_an_operator_can_read() -> None:
     assert DEFAULT_LIMITS.archive_members == 10_000
     assert DEFAULT_LIMITS.zip_ratio == 200
     assert DEFAULT_LIMITS.tensors == 200_000
+
+
+def test_what_blocks_is_said_first_and_of_many_findings_the_first() -> None:
+    nested = {f"{i}.bin": zip_file({"x": b""}) for i in range(40)}
+    seen = look(zip_file(nested | {"model.pkl": pickle.dumps([1])}, deflated=True))
+    assert len(seen.findings) == 32
+    assert {finding.severity for finding in seen.findings} == {"blocked"}
+    order = [finding.severity for finding in look(pickle.dumps([1]) + b"more").findings]
+    assert order == ["blocked", "warning"]
+
+
+def test_a_finding_carries_what_was_compared_and_what_to_do() -> None:
+    finding = look(small_gguf()[:-31]).findings[0]  # 30 bytes of padding and one more
+    assert finding.code == "tensors_outside"
+    assert finding.expected == "<= 97 B of data"
+    assert finding.actual == "98 B"
+    assert finding.hint == "the file is cut off, or its header is wrong"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import struct
+import zlib
 from typing import Any
 
 import joblib  # type: ignore[import-untyped]  # reason: joblib ships no types
@@ -94,6 +96,14 @@ def test_bytes_that_only_joblib_would_pass_over_must_end_other_loaders() -> None
     assert blocked(look(opened)) == ["joblib_array"]
 
 
+def test_an_array_inside_a_frame_is_refused() -> None:
+    """joblib reads arrays from behind the frame, opcodes from within it: both would be there."""
+    data = _dump(np.zeros(100, dtype=np.uint8))
+    assert data[2:3] == b"\x95"
+    longer = data[:3] + struct.pack("<Q", struct.unpack("<Q", data[3:11])[0] + 20) + data[11:]
+    assert blocked(look(longer)) == ["joblib_array"]
+
+
 def test_arrays_without_padding_are_refused() -> None:
     data = _dump(np.arange(10)).replace(b"numpy_array_alignment_bytes", b"numpy_array_alignment_bytez")
     seen = look(data)
@@ -152,8 +162,6 @@ def test_damaged_compression_blocks() -> None:
 
 def test_a_second_stream_is_read_on() -> None:
     """Loaders read concatenated streams as one."""
-    import zlib
-
     whole = pickle.dumps([1, _Evil()])
     data = zlib.compress(whole[:10]) + zlib.compress(whole[10:])
     assert blocked(look(data)) == ["pickle_global_not_allowed"]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from .builders import blocked, codes, look, npy_file
+from .builders import blocked, codes, look, npy_file, unhurried
 
 
 def _save(array: np.ndarray[Any, Any], version: tuple[int, int] | None = None) -> bytes:
@@ -22,6 +22,7 @@ def _save(array: np.ndarray[Any, Any], version: tuple[int, int] | None = None) -
     return out.getvalue()
 
 
+@unhurried
 @given(
     hnp.arrays(
         hnp.array_dtypes() | hnp.scalar_dtypes(), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
@@ -105,6 +106,7 @@ def test_bytes_behind_the_array_are_told() -> None:
     assert codes(seen) == ["npy_trailing_bytes"]
 
 
+@unhurried
 @given(st.text("{}()[],:'\"0123456789 TrueFalsNon<f4descrhapt_", max_size=200))
 def test_any_header_is_refused_or_taken(header: str) -> None:
     seen = look(_raw(header))

@@ -134,6 +134,8 @@ def test_nesting_and_fields_are_bounded() -> None:
     [
         pytest.param(onnx_file()[:-1], "truncated", id="cut off"),
         pytest.param(onnx_file(field(5, b"")[:-1] + varint(1 << 40)), "truncated", id="length beyond the graph"),
+        pytest.param(onnx_file(field(5, b"\x42\x05abc")), "truncated", id="name beyond its tensor"),
+        pytest.param(onnx_file(b"\x12\x07" + b"main"), "truncated", id="name beyond its graph"),
         pytest.param(onnx_file(b"\x2b"), "protobuf_wire_type", id="group"),
         pytest.param(onnx_file(b"\x2f"), "protobuf_wire_type", id="type 7"),
         pytest.param(onnx_file(b"\x28" + b"\xff" * 10 + b"\1"), "protobuf_varint", id="varint of 77 bits"),

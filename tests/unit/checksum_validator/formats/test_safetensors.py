@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from muniment.checksum_validator.formats import FormatError, Limits, TensorInfo, read_safetensors_index
 from muniment.checksum_validator.formats.safetensors import DTYPE_BITS
 
-from .builders import Reader, blocked, codes, look, safetensors_file, small_safetensors, tensor
+from .builders import Reader, blocked, codes, look, safetensors_file, small_safetensors, tensor, unhurried
 
 deserialize: Callable[[bytes], list[tuple[str, dict[str, Any]]]] = _untyped
 
@@ -39,6 +39,11 @@ def test_facts_of_a_file_written_by_the_library() -> None:
     assert seen.facts["data_bytes"] == 48 + 8 + 8
     assert seen.facts["metadata"] == {"format": "np", "note": "höhe"}
     assert {"name": "w", "dtype": "F32", "shape": [3, 4]} in seen.facts["first_tensors"]  # type: ignore[operator]  # it is a list
+
+
+def test_four_bit_tensors_must_fill_their_bytes() -> None:
+    for end in (1, 2):
+        assert blocked(look(safetensors_file({"t": tensor("F4", [3], 0, end)}, bytes(end)))) == ["tensor_size"]
 
 
 def test_index_is_the_whole_table() -> None:
@@ -191,6 +196,7 @@ def _headers(draw: st.DrawFn) -> tuple[dict[str, Any], int]:
     return dict(entries), at
 
 
+@unhurried
 @given(_headers(), st.booleans(), st.sampled_from([None, 1]))
 def test_what_the_library_takes_is_taken_alike(
     made: tuple[dict[str, Any], int], ascii_only: bool, indent: int | None
@@ -204,6 +210,7 @@ def test_what_the_library_takes_is_taken_alike(
     assert {name: (info.dtype, info.shape, info.end - info.begin) for name, info in ours.items()} == theirs
 
 
+@unhurried
 @given(_headers(), st.data())
 def test_what_is_taken_the_library_takes(made: tuple[dict[str, Any], int], choose: st.DataObject) -> None:
     """A mutated file may be refused by us alone, never by the library alone."""

@@ -337,7 +337,7 @@ def test_code_in_a_keras_file(config: bytes, actual: str) -> None:
     assert seen.format == "keras-zip"
     assert seen.executable
     assert blocked(seen) == ["keras_code"]
-    assert seen.findings[-1].actual == actual
+    assert seen.findings[0].actual == actual
 
 
 def test_a_text_that_only_mentions_lambda_is_none() -> None:
