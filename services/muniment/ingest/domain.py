@@ -135,7 +135,7 @@ def check_operator(declared: TrainingCompleted, author: Author) -> None:
             expected=author.operator,
             actual=declared.operator,
             hint="leave the field out: the operator is always the authenticated one",
-        )
+        ).by(author.operator, author.authenticated_by)
 
 
 def check(declaration: Declaration) -> Refusal | None:

@@ -89,7 +89,7 @@ class TrainingCompletedHandler(Handler[TrainingCompleted, Prepared]):
                     "an event with this source and id was published before with other content or by another operator",
                     actual=prepared.id,
                     hint="give each event an id of its own",
-                )
+                ).by(prepared.author.operator, prepared.author.authenticated_by)
 
 
 def _new(item: Incoming[TrainingCompleted], prepared: Prepared) -> NewPublication:

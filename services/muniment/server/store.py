@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from muniment.adapters.minio import MinioBlobStore, S3Options
-from muniment.ports.blobs import BlobStore
+from muniment.ports.blobs import BlobStore, Lock
+from muniment.ports.clock import SystemClock
 from muniment.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from muniment.server.stack import Endpoints
+
+_MARK: Final = "muniment/bucket"
 
 
 @asynccontextmanager
@@ -35,6 +39,10 @@ async def open_store(settings: Settings, endpoints: Endpoints) -> AsyncIterator[
         await store.ensure_bucket(settings.s3.bucket, object_lock=True)
         for bucket in sorted(settings.ingest.landing_buckets):
             await store.ensure_bucket(bucket, object_lock=False)
+        # Proves at start, not at the first commit, that the store takes conditional writes and locks. It also pays for
+        # what a store prepares at its first write.
+        until = SystemClock().now() + timedelta(minutes=1)
+        await store.put_once(settings.s3.bucket, _MARK, b"muniment", lock=Lock(mode="COMPLIANCE", until=until))
         yield store
     finally:
         await store.aclose()

@@ -18,7 +18,6 @@ from muniment.runtime.http.auth import Authenticator
 from muniment.runtime.metrics import Metrics
 from muniment.runtime.schema_files import ASYNCAPI
 
-
 _GRACE_S: Final = 10
 
 

@@ -17,7 +17,7 @@ A code is stable once released; messages are for people and may change.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class MunimentError(Exception):
@@ -28,6 +28,8 @@ class MunimentError(Exception):
     """
 
     http_status: ClassVar[int] = 500
+    author: tuple[str, str] | None = None
+    """(operator, how it was established), where somebody was authenticated before the input failed."""
 
     def __init__(
         self,
@@ -53,6 +55,11 @@ class MunimentError(Exception):
             parts.append(f"actual {self.actual}")
         text = "; ".join(parts)
         return f"{text} ({self.hint})" if self.hint else text
+
+    def by(self, operator: str, authenticated_by: str) -> Self:
+        """The same error, with the authenticated author of the input that failed."""
+        self.author = (operator, authenticated_by)
+        return self
 
     def facts(self) -> dict[str, Any]:
         """The error as JSON-ready fields, empty ones left out (for problems, events and dead letters)."""

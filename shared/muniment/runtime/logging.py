@@ -77,6 +77,8 @@ def configure(
         library.handlers.clear()
         library.propagate = True
         library.setLevel(max(threshold, logging.WARNING))
+    # It tells an error for every moment in which a new partition has no leader, and then tries again.
+    logging.getLogger("aiokafka.consumer.fetcher").setLevel(logging.CRITICAL)
 
 
 def _json() -> Processor:

@@ -151,7 +151,7 @@ def generated() -> dict[Path, str]:
 
 
 def incompatibilities(old: Json, new: Json, where: str = "") -> list[str]:
-    """What in `new` breaks a reader or writer of `old`: fields gone, newly required, retyped, values no longer taken."""
+    """What in `new` breaks a reader or writer of `old`: fields gone, newly required, retyped, values not taken."""
     found: list[str] = []
     old_defs, new_defs = old.get("$defs", {}), new.get("$defs", {})
     found.extend(f"{where}/$defs/{name}: gone" for name in old_defs if name not in new_defs)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from muniment.ports.blobs import BlobStore
-
 from muniment.ports.clock import Clock
 from muniment.runtime.delivery.handler import Route
 from muniment.runtime.delivery.transaction import Transactions
@@ -16,6 +15,7 @@ from muniment.runtime.settings import Settings
 if TYPE_CHECKING:
     import asyncpg
     from fastapi import APIRouter
+
     from muniment.runtime.identity.store import Identity
 
 

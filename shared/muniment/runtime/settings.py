@@ -106,6 +106,8 @@ class ValidatorSettings(Section):
     lease_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     retry_base_s: Annotated[float, Field(gt=0, le=600)] = 1.0
     max_attempts: Annotated[int, Field(ge=1, le=10_000)] = 200
+    allow_executable: bool = False
+    """Let formats pass that can run code when they are loaded (pickle and its kin). They are flagged either way."""
 
 
 class TrackSettings(Section):
@@ -141,6 +143,8 @@ class NotifierSettings(Section):
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 15.0
     retry_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
     feed_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    secret_key: SecretStr | None = None
+    """32 bytes in base64: seals signing secrets at rest. None: a key file in the data folder, made on first start."""
 
 
 class Settings(BaseSettings):

@@ -67,7 +67,7 @@ async def _steps(folder: Path, environment: dict[str, str]) -> None:
             await _publish_over_kafka(client, consumer, second, environment)
             _hear(receiver, version, flow, subscription["secret"])
             await _download(client, version, folder)
-            await _audit(client, consumer, version, flow)
+            await _audit(client, version)
             await _reject(client, consumer, first, environment)
             await _refuse_deletion(client, version, environment)
 
@@ -80,7 +80,7 @@ async def _publish_over_http(client: Any, consumer: Consumer, run: Trained) -> t
     )
     took = time.monotonic() - begun
     version = publication.version
-    await consumer.until(topics.VERSION_AVAILABLE, flow=publication.id)
+    await consumer.until_committed(publication.id)
     _timeline(consumer, publication.id)
     _say(f"  => {version.model}/{version.number} {version.id[:19]}… on {version.branch}, {took * 1000:.0f} ms in all")
     return version, publication.id
@@ -95,7 +95,7 @@ async def _publish_over_kafka(client: Any, consumer: Consumer, run: Trained, env
     files = _land(run, environment)
     record, flow = _event(files, run, key.private_pem, "demo-2")
     await _produce(environment, record)
-    available = await consumer.until(topics.VERSION_AVAILABLE, flow=flow)
+    available = await consumer.until_committed(flow)
     _timeline(consumer, flow)
     data = available.data
     _say(f"  => {data['model']}/{data['number']} {data['id'][:19]}… by {data['operator']}")
@@ -123,14 +123,12 @@ async def _download(client: Any, version: Any, folder: Path) -> None:
     _say(f"  manifest SHA-256 = version id = {version.id}")
 
 
-async def _audit(client: Any, consumer: Consumer, version: Any, flow: str) -> None:
+async def _audit(client: Any, version: Any) -> None:
     _title("its audit entries")
-    await consumer.until(topics.AUDIT_LOG, flow=flow)
     entries = await _entries(client, version)
     for entry in entries:
-        _say(
-            f"  {entry['index']:>4}  {entry['entry']['action']:<22} {entry['entry']['operator']:<22} leaf {entry['leaf_hash'][:12]}…"
-        )
+        told = entry["entry"]
+        _say(f"  {entry['index']:>4}  {told['action']:<22} {told['operator']:<22} leaf {entry['leaf_hash'][:12]}…")
     actions = {entry["entry"]["action"] for entry in entries}
     _check(
         {"publication.accepted", "validation.passed", "version.committed"} <= actions,

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from muniment.contracts import topics
+from muniment.contracts.ids import publication_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,9 @@ class Seen:
 
     @property
     def flow(self) -> str | None:
-        """The publication it belongs to."""
+        """The publication it belongs to; a training-completed event starts its own."""
+        if self.topic == topics.TRAINING_COMPLETED.type:
+            return publication_id_of(self.headers["ce_source"], self.headers["ce_id"])
         return self.headers.get("ce_correlationid")
 
 
@@ -76,6 +79,24 @@ class Consumer:
                         return one
                 self._arrived.clear()
                 await self._arrived.wait()
+
+    async def until_committed(self, flow: str, seconds: float = 30) -> Seen:
+        """The publication's version-available record, once the audit log has its commit too."""
+
+        def logged() -> bool:
+            return any(
+                one.topic == topics.AUDIT_LOG.type
+                and one.flow == flow
+                and one.data["entry"]["action"] == "version.committed"
+                for one in self.seen
+            )
+
+        available = await self.until(topics.VERSION_AVAILABLE, flow=flow, seconds=seconds)
+        async with asyncio.timeout(seconds):
+            while not logged():
+                self._arrived.clear()
+                await self._arrived.wait()
+        return available
 
     def of_flow(self, flow: str) -> list[Seen]:
         """Everything that belongs to a publication, in the order of Kafka's time stamps."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 
 from muniment.contracts import topics
 from muniment.contracts.canonical import sha256_hex
 from muniment.contracts.cloudevent import CloudEvent, content_event_id
-from muniment.contracts.events import Cause, DeadLetter
+from muniment.contracts.events import Authentication, Cause, DeadLetter
 from muniment.contracts.identity import UNSIGNED
 from muniment.contracts.model import rfc3339
 from muniment.runtime.delivery.header_text import pack_headers
@@ -81,11 +81,12 @@ async def set_aside(tx: Tx, refusal: Refusal, *, group: str) -> None:
         ),
     )
     if refusal.route is not None and refusal.route.raw_refusals:
+        operator, authenticated_by = error.author or (UNSIGNED, "unsigned")
         tx.audit(
             action="publication.refused",
             resource=f"dead-letters/{tx.service}/{letter_id}",
-            operator=UNSIGNED,
-            authenticated_by="unsigned",
+            operator=operator,
+            authenticated_by=cast("Authentication", authenticated_by),
             refused=True,
             reason=f"{error.code}: {reason}"[:2000],
             cause=Cause(
