@@ -10,11 +10,12 @@ from urllib.parse import quote
 
 from muniment.contracts.errors import Conflict, MunimentError, Transient
 from muniment.contracts.reference import Reference, parse_reference
-from muniment.sdk.exchange import Call, Listing, Request, ask, ask_json, request
+from muniment.sdk.exchange import Call, Listing, Pause, Request, ask, ask_json, request
 from muniment.sdk.problems import PublicationRejected
 from muniment.sdk.records import AuditEntry, Event, Model, Publication, RemoteFile, Version
 
 LONGEST_POLL_S: Final = 60.0
+_SHORTEST_POLL_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ def settled(
     deadline = time.monotonic() + timeout
     poll = 1.0 if watch else 30.0
     while True:
-        left = deadline - time.monotonic()
+        asked = time.monotonic()
+        left = deadline - asked
         now = yield from publication(publication_id, wait=max(0.0, min(poll, left)))
         if watch:
             watch(now)
@@ -105,6 +107,8 @@ def settled(
                 actual=f"stage {now.stage}",
                 hint=f"it goes on without you; look again: muniment publications show {publication_id}",
             )
+        if time.monotonic() - asked < _SHORTEST_POLL_S:  # it did not hold the answer back: do not hammer it
+            yield Pause(_SHORTEST_POLL_S)
 
 
 def abandon(publication_id: str) -> Call[None]:

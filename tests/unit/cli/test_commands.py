@@ -90,7 +90,7 @@ def test_publish_tells_people_what_went_and_what_is_next(run: Run, registry: Fak
     assert registry.versions[0]["id"] in done.out
     assert "publishing 1 file, 700 B" in done.err
     assert "left out, since hidden: .git" in done.err
-    assert "upload    700 B in" in done.err
+    assert "\nupload    700 B" in done.err
     assert done.err.endswith("next: muniment download digits/1 DIR\n")
 
 

@@ -106,6 +106,10 @@ def test_an_upload_that_was_cut_off_goes_on_by_part(
     assert publication.version is not None
     assert puts(registry) == 4 - arrived
     assert len(registry.publications) == 1, "it is the publication that was begun before"
+    registry.requests.clear()
+    client.publish(large, model="digits")
+    begun = sum((method, path) == ("POST", "/api/v1/publications") for method, path in registry.requests)
+    assert begun == 1, "what came to its end is not remembered"
 
 
 def test_a_remembered_publication_that_is_over_is_left_alone(
@@ -254,6 +258,21 @@ def test_without_waiting_the_stage_is_told(registry: FakeRegistry, client: Clien
         client.publish(folder, model="digits", timeout=0.0)
     assert caught.value.code == "wait_timeout"
     assert "muniment publications show" in str(caught.value.hint)
+
+
+def test_a_server_that_holds_nothing_back_is_not_hammered(client: Client, folder: Path, registry: FakeRegistry) -> None:
+    registry._commit = lambda publication, decision: {}  # type: ignore[method-assign]  # reason: not settled by itself
+    pauses: list[float] = []
+
+    def settle_at_the_third(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            (publication,) = registry.publications.values()
+            publication["stage"] = "candidate"
+
+    client._sleep = settle_at_the_third
+    assert client.publish(folder, model="digits").stage == "candidate"
+    assert pauses == [0.25] * 3
 
 
 def test_a_file_that_changes_while_it_goes_up(registry: FakeRegistry, client: Client, folder: Path) -> None:

@@ -58,6 +58,8 @@ def test_a_files_token_goes_only_to_the_files_host(tmp_path: Path) -> None:
     assert find_server("http://registry.example:8443", environ=env).token is None, "not without encryption either"
     keep(place, url="http://127.0.0.1:8686", token="precious")
     assert find_server("http://localhost:9999", environ=env).token == "precious"
+    mixed = {"MUNIMENT_URLS": "ingest=http://127.0.0.1:1,registry=https://evil.example", **env}
+    assert find_server(environ=mixed).token is None, "one stranger among the services is one too many"
 
 
 def test_services_in_processes_of_their_own() -> None:
