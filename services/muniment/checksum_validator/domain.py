@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from muniment.checksum_validator.formats import Inspection
@@ -45,8 +46,14 @@ def mismatch(declared: StagedFile, found: Found) -> Rejected:
     )
 
 
-def judge(declared: StagedFile, found: Found, *, allow_executable: bool) -> ValidatedFile:
-    """The file as validated. Raises `Rejected` for a blocked finding or an executable format that is not allowed."""
+def judge(
+    declared: StagedFile, found: Found, *, allow_executable: bool, siblings: frozenset[str] = frozenset()
+) -> ValidatedFile:
+    """The file as validated. `siblings` are the paths of the whole publication.
+
+    Raises `Rejected` for a blocked finding, an executable format that is not allowed, or a reference to a file that is
+    not published with it (`external_data_missing`): a version must be whole.
+    """
     inspection = found.inspection
     assert inspection is not None  # noqa: S101  # reason: only files whose digest fits are inspected and judged
     for finding in inspection.findings:
@@ -56,7 +63,7 @@ def judge(declared: StagedFile, found: Found, *, allow_executable: bool) -> Vali
                 f"{declared.path}: {finding.detail}",
                 expected=finding.expected,
                 actual=finding.actual,
-                hint="save the model as safetensors or ONNX",
+                hint=finding.hint or "save the model as safetensors or ONNX",
             )
     if inspection.executable and not allow_executable:
         raise Rejected(
@@ -66,6 +73,15 @@ def judge(declared: StagedFile, found: Found, *, allow_executable: bool) -> Vali
             actual=inspection.format,
             hint="save it as safetensors, or let it pass with MUNIMENT_VALIDATOR__ALLOW_EXECUTABLE=true",
         )
+    for path in _external_data(declared.path, inspection.facts):
+        if path not in siblings:
+            raise Rejected(
+                "external_data_missing",
+                f"{declared.path} keeps tensors in a file that is not published with it",
+                expected=path,
+                actual=f"{len(siblings)} files, not that one",
+                hint="publish the folder with all files of the model",
+            )
     findings = tuple(f"{finding.code}: {finding.detail}"[:2000] for finding in inspection.findings[:_MAX_FINDINGS])
     return ValidatedFile(
         path=declared.path,
@@ -76,3 +92,10 @@ def judge(declared: StagedFile, found: Found, *, allow_executable: bool) -> Vali
         location=found.location,
         findings=findings,
     )
+
+
+def _external_data(path: str, facts: Mapping[str, object]) -> list[str]:
+    """The files that an ONNX model names for its tensors, relative to its own folder, as paths of the publication."""
+    named = facts.get("external_data")
+    folder = path.rpartition("/")[0]
+    return [f"{folder}/{name}" if folder else str(name) for name in named] if isinstance(named, list) else []

@@ -21,7 +21,9 @@ class FileReader:
     bucket: str
     allow_executable: bool
 
-    async def read(self, file: StagedFile, progress: Callable[[int], None]) -> ValidatedFile:
+    async def read(
+        self, file: StagedFile, progress: Callable[[int], None], siblings: frozenset[str] = frozenset()
+    ) -> ValidatedFile:
         """The file as validated.
 
         1. A file in a landing bucket is copied first, on the condition that it still is the version that was named:
@@ -57,6 +59,7 @@ class FileReader:
             file,
             Found(found.location, found.sha256, found.size, inspection),
             allow_executable=self.allow_executable,
+            siblings=siblings,
         )
 
     async def _copy_in(self, file: StagedFile, place: Location) -> Location:

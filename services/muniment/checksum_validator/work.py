@@ -108,10 +108,11 @@ class Workers:
 
         renewing: asyncio.Future[Any] = asyncio.create_task(self._renew(job, lambda: done))
         slots = asyncio.Semaphore(_FILES_AT_ONCE)
+        paths = frozenset(file.path for file in job.trained.files)
 
         async def read(file: Any) -> Any:
             async with slots:
-                return await self.reader.read(file, progress)
+                return await self.reader.read(file, progress, paths)
 
         reads = [asyncio.create_task(read(file)) for file in job.trained.files]
         reading: asyncio.Future[list[Any]] = asyncio.gather(*reads)

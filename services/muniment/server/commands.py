@@ -13,7 +13,7 @@ from muniment.adapters.postgres import migrate as migrate_schemas
 from muniment.contracts import topics as declared
 from muniment.runtime.settings import Settings
 from muniment.server import process
-from muniment.server.endpoints import started_parts
+from muniment.server.endpoints import reached_parts
 from muniment.server.wiring import chosen, schemas
 
 Address = tuple[str, int] | None
@@ -43,7 +43,7 @@ def migrate(*, json: bool) -> int:
     settings = Settings()
 
     async def main() -> dict[str, list[str]]:
-        async with started_parts(settings, process.say) as (_, endpoints):
+        async with reached_parts(settings, process.say) as endpoints:
             return await migrate_schemas(endpoints.postgres_dsn, schemas(chosen(())))
 
     applied = asyncio.run(main())
@@ -61,7 +61,7 @@ def topics(*, json: bool) -> int:
     layout = TopicLayout(settings.kafka.topic_prefix, settings.kafka.partitions, settings.kafka.replication)
 
     async def main() -> tuple[list[str], Any]:
-        async with started_parts(settings, process.say) as (_, endpoints):
+        async with reached_parts(settings, process.say) as endpoints:
             created = await ensure_topics(endpoints.kafka, declared.everything(), layout)
             return created, await topic_drift(endpoints.kafka, declared.everything(), layout)
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
 from muniment.adapters.kafka import KafkaConnection
 from muniment.contracts.errors import Misconfigured
 from muniment.runtime.settings import Settings
-from muniment.server.parts import Parts, PartsSettings, start_parts
+from muniment.server.parts import PartError, Parts, PartsSettings, start_parts
 from muniment.server.stack import Endpoints
+
+PARTS_ENV: Final = "parts.env"
+"""The file in the data folder of a running `muniment up` that tells other processes how to reach its parts."""
 
 
 def parts_settings(settings: Settings) -> PartsSettings:
@@ -27,6 +31,28 @@ async def started_parts(settings: Settings, progress: Callable[[str], None]) -> 
     """Start what is embedded or in containers, check what is external, and say where everything is."""
     async with start_parts(parts_settings(settings), on_progress=progress) as parts:
         yield parts, endpoints_of(parts)
+
+
+@asynccontextmanager
+async def reached_parts(settings: Settings, progress: Callable[[str], None]) -> AsyncIterator[Endpoints]:
+    """The parts, for a command of an operator: those of a `muniment up` on the same data, or else started for it."""
+    try:
+        async with started_parts(settings, progress) as (_, endpoints):
+            yield endpoints
+            return
+    except PartError as error:
+        environment = settings.data_dir / PARTS_ENV
+        if error.code != "data_dir_in_use" or not environment.exists():
+            raise
+    values = dict(line.split("=", 1) for line in environment.read_text("utf-8").splitlines())
+    yield Endpoints(
+        kafka=KafkaConnection(values["MUNIMENT_KAFKA__BOOTSTRAP"]),
+        postgres_dsn=values["MUNIMENT_POSTGRES__DSN"],
+        s3_endpoint=values["MUNIMENT_S3__ENDPOINT"],
+        s3_access_key=values["MUNIMENT_S3__ACCESS_KEY"],
+        s3_secret_key=values["MUNIMENT_S3__SECRET_KEY"],
+        s3_region=values["MUNIMENT_S3__REGION"],
+    )
 
 
 def endpoints_of(parts: Parts) -> Endpoints:

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import structlog
 
@@ -16,14 +16,12 @@ from muniment.contracts.errors import MunimentError
 from muniment.runtime import stop_point
 from muniment.runtime.logging import configure as configure_logging
 from muniment.runtime.settings import Settings
-from muniment.server.endpoints import require_external, started_parts
+from muniment.server.endpoints import PARTS_ENV, require_external, started_parts
 from muniment.server.parts import Parts
 from muniment.server.stack import CREDENTIALS, Endpoints, running_stack
 from muniment.server.wiring import chosen
 
 log = structlog.get_logger(__name__)
-
-PARTS_ENV: Final = "parts.env"
 
 
 def say(text: str) -> None:

@@ -111,6 +111,8 @@ class Manifest(Payload):
 def manifest_bytes(manifest: Manifest) -> bytes:
     """The RFC 8785 text whose digest is the version id. Files and parents are sorted; empty facts are left out."""
     facts = _without_empty(manifest.facts.model_dump(mode="json"))
+    if "datasets" in facts:
+        facts["datasets"] = [{k: v for k, v in dataset.items() if v is not None} for dataset in facts["datasets"]]
     if "parents" in facts:
         facts["parents"] = sorted(facts["parents"], key=lambda parent: (parent["id"], parent["kind"]))
     files = sorted((file.model_dump(mode="json") for file in manifest.files), key=lambda file: file["path"])

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import stat
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -91,17 +88,6 @@ async def test_postgres_keeps_what_it_acknowledged(parts: Parts) -> None:
     rows = await connection.fetch("SELECT name, setting FROM pg_settings WHERE name = ANY($1)", list(POSTGRES))
     await connection.close()
     assert {row["name"]: row["setting"] for row in rows} == POSTGRES
-
-
-def test_dbmate_connects(parts: Parts, tmp_path: Path) -> None:
-    dbmate = shutil.which("dbmate", path=Path(sys.executable).parent) or shutil.which("dbmate")
-    assert dbmate is not None
-    command = [dbmate, "--migrations-dir", str(tmp_path), "status"]
-    done = subprocess.run(
-        command, env={"DATABASE_URL": parts.postgres.dbmate_url}, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "Pending: 0" in done.stdout
 
 
 def listening_addresses(pid: int) -> Iterator[tuple[str, int]]:

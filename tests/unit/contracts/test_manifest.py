@@ -43,6 +43,13 @@ def test_the_id_of_a_known_manifest_never_changes() -> None:
     assert manifest_id(text) == "sha256:" + hashlib.sha256(text).hexdigest()
 
 
+def test_what_is_not_known_is_not_in_it() -> None:
+    text = manifest_bytes(manifest(datasets=[{"name": "d", "uri": None}], code={"commit": "a"}, params={"x": None}))
+    assert b'"datasets":[{"name":"d"}]' in text
+    assert b'"code":{"commit":"a"}' in text
+    assert b'"params":{"x":null}' in text, "a parameter that was given as null is a fact"
+
+
 def test_order_and_empty_facts_do_not_matter() -> None:
     one = identity(params={"a": 1, "b": 2}, parents=[{"id": "sha256:" + "1" * 64}, {"id": "sha256:" + "2" * 64}])
     other = identity(

@@ -52,7 +52,7 @@ async def _serve(settings: PartsSettings) -> None:
 def _endpoints(parts: Parts) -> dict[str, object]:
     return {
         "kafka": {"bootstrap": parts.kafka.bootstrap},
-        "postgres": {"dsn": parts.postgres.dsn, "dbmate_url": parts.postgres.dbmate_url},
+        "postgres": {"dsn": parts.postgres.dsn},
         "s3": {
             "endpoint": parts.s3.endpoint,
             "access_key": parts.s3.access_key,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
@@ -26,16 +25,6 @@ class PostgresEndpoint:
     """A Postgres database, named by a libpq URL (asyncpg takes it as it is)."""
 
     dsn: str = field(repr=False)
-
-    @property
-    def dbmate_url(self) -> str:
-        """The same database for dbmate (Go's lib/pq): scheme `postgres`, TLS off on a local socket unless stated."""
-        url = urlsplit(self.dsn)
-        query = dict(parse_qsl(url.query))
-        if query.get("host", "").startswith("/"):
-            query.setdefault("sslmode", "disable")
-        # safe="/" keeps a socket's path readable; lib/pq takes both forms
-        return urlunsplit(("postgres", url.netloc, url.path, urlencode(query, safe="/", quote_via=quote), ""))
 
 
 @dataclass(frozen=True)
