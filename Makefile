@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA ?= .muniment
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check fmt lint types schemas lock bench clean
+.PHONY: help setup demo up test check fmt lint types schemas lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
