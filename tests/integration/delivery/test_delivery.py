@@ -186,3 +186,24 @@ async def no_lag(toy: Toy) -> bool:
         return all([(await consumer.committed(p) or 0) >= end for p, end in ends.items()])
     finally:
         await consumer.stop()
+
+
+async def test_a_record_that_cannot_even_be_described_does_not_stop_the_partition(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from muniment.runtime.delivery import processor
+
+    describe = processor.set_aside
+
+    async def choke(tx: Any, refusal: Any, *, group: str) -> None:
+        if refusal.error.code != "dead_letter_failed":
+            raise RuntimeError("whatever was not thought of")
+        await describe(tx, refusal, group=group)
+
+    monkeypatch.setattr(processor, "set_aside", choke)
+    await toy.send_raw([], b"no event")
+    await toy.send("after")
+    async with toy.running():
+        letters = await eventually(lambda: has_letters(toy, 1))
+        await eventually(lambda: has_effects(toy, 1))
+    assert [(letter["code"], bytes(letter["value"])) for letter in letters] == [("dead_letter_failed", b"no event")]

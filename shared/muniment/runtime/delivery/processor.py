@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import structlog
@@ -219,7 +219,14 @@ class Processor:
 
     async def _record_refusal(self, refusal: Refusal) -> None:
         log.warning("dead letter", code=refusal.error.code, topic=refusal.record.topic, offset=refusal.record.offset)
-        await self._until_recorded(lambda tx: set_aside(tx, refusal, group=self.group))
+        try:
+            await self._until_recorded(lambda tx: set_aside(tx, refusal, group=self.group))
+        except Exception:  # a record that not even a dead letter can describe must still not stop the partition
+            log.exception("dead letter failed; writing it without what the record says of itself")
+            bare = replace(refusal.record, key=None, headers=())
+            error = MunimentError("dead_letter_failed", "the record could not be described; its bytes are kept")
+            plain = Refusal(bare, refusal.route, error, refusal.attempts)
+            await self._until_recorded(lambda tx: set_aside(tx, plain, group=self.group))
 
     async def _retry_later(self, item: Item, tries: int, error: Exception) -> None:
         """Put the record on the next retry topic, or set it aside when it has had its tries."""
