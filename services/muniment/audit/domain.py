@@ -155,6 +155,8 @@ def _change(change: Change, limit: int | None) -> dict[str, Any]:
 
 def _bounded(value: Any, limit: int) -> Any:
     """The value, or its digest. A value that looks like a digest is digested too: the form has one meaning."""
+    if isinstance(value, (bool, int, float)) or (isinstance(value, str) and 6 * len(value) + 2 <= limit):
+        return value  # small whatever its characters are: spares the common values the work of writing them out
     text = canonical_json(value)
     looks_like_digest = isinstance(value, dict) and value.keys() == _DIGEST_MEMBERS
     return _digest(text) if len(text) > limit or looks_like_digest else value

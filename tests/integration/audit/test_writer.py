@@ -37,14 +37,15 @@ async def entries(writer: Writer) -> list[str]:
     return [row["event_id"] for row in await writer.pool.fetch("SELECT event_id FROM entry ORDER BY index")]
 
 
-async def sessions_waiting(writer: Writer) -> int:
-    """How many sessions of this database stand in line for an advisory lock."""
-    return int(
-        await writer.pool.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
-    )
+async def until_one_waits(session: Session, for_what: str) -> None:
+    """Wait until a session of this database stands in line for a lock of this kind (`pg_stat_activity.wait_event`)."""
+    async with asyncio.timeout(20):
+        while not await session.fetchval(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = $1",
+            for_what,
+        ):
+            await asyncio.sleep(0.01)
 
 
 async def test_a_rival_is_refused_while_the_holder_lives(log: Log) -> None:
@@ -60,18 +61,42 @@ async def test_a_rival_is_refused_while_the_holder_lives(log: Log) -> None:
     assert second.pool.get_idle_size() == second.pool.get_size(), "the refused rival has given its connection back"
 
 
-async def test_a_rival_in_line_takes_over_when_the_lease_is_given_back(log: Log) -> None:
+async def test_a_rival_in_line_takes_over_when_the_lease_is_given_back(log: Log, superuser: Session) -> None:
     first = await log.writer(term_s=FOREVER, silence_s=FOREVER)
     second = await log.writer(term_s=FOREVER, wait_s=30)
     await first.append(incoming("a"))
     waiting = asyncio.create_task(second.append(incoming("b")))
-    async with asyncio.timeout(20):
-        while not await sessions_waiting(first):
-            await asyncio.sleep(0.01)
+    await until_one_waits(superuser, "advisory")
     assert not waiting.done()
     await first.lease.release()
     await waiting
     assert await entries(second) == ["a", "b"]
+
+
+async def test_a_successor_waits_for_an_append_that_has_begun(log: Log, superuser: Session) -> None:
+    first = await log.writer(term_s=FOREVER)
+    second = await log.writer(term_s=FOREVER, wait_s=30)
+    batch = await first.prepare([incoming("a")])
+    async with first.transactions.begin() as tx:
+        await first.handler.apply(tx, batch)
+        await first.lease.release()
+        waiting = asyncio.create_task(second.append(incoming("b")))
+        await until_one_waits(superuser, "transactionid")
+        assert not waiting.done()
+    await waiting
+    assert await entries(second) == ["a", "b"]
+
+
+async def test_a_refused_epoch_is_given_up(log: Log, superuser: Session) -> None:
+    writer = await log.writer(term_s=FOREVER, silence_s=FOREVER)
+    await writer.append(incoming("a"))
+    await superuser.execute("UPDATE writer SET epoch = epoch + 1, holder = 'elsewhere:1'")
+    with pytest.raises(Transient) as caught:
+        await writer.append(incoming("b"))
+    assert (caught.value.code, caught.value.expected) == ("audit_writer_fenced", "epoch 1")
+    assert caught.value.actual == "epoch 2 of elsewhere:1"
+    await writer.append(incoming("b"))
+    assert await entries(writer) == ["a", "b"]
 
 
 async def test_two_processes_take_turns_and_make_one_log(log: Log) -> None:
@@ -156,7 +181,7 @@ async def test_a_successor_follows_a_killed_process_at_once_and_a_stopped_one_so
 
 
 async def test_the_lease_is_given_back_when_there_is_nothing_more_to_append(log: Log) -> None:
-    writer = await log.writer(term_s=0.02)
+    writer = await log.writer(term_s=0.02, silence_s=FOREVER)
     keeper = asyncio.create_task(writer.lease.keep())
     await writer.append(incoming("a"))
     rival = await log.writer(wait_s=30)
