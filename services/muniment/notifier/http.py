@@ -6,7 +6,7 @@ Writers see whole URLs, so URLs are shown to writers only; signing secrets are s
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from muniment.contracts.identity import Principal
 from muniment.notifier import ledger, store
 from muniment.notifier.feed import MAX_WAIT_S, Feed
+from muniment.notifier.schedule import State
 from muniment.notifier.subscriptions import (
     By,
     SecretWanted,
@@ -122,7 +123,7 @@ def router(subscriptions: Subscriptions, feed: Feed) -> APIRouter:
         _writer: Writer,
         page: Paged,
         subscription_id: UUID,
-        state: Literal["pending", "delivered", "dead"] | None = None,
+        state: State | None = None,
     ) -> DeliveryPage:
         """The subscription's deliveries with their latest attempts, newest event first."""
         await store.get(pool, subscription_id)

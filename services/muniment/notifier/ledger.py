@@ -12,7 +12,7 @@ from uuid import UUID
 
 from muniment.contracts.errors import Conflict, NotFound
 from muniment.notifier.channels import Message
-from muniment.notifier.schedule import Attempt, Verdict
+from muniment.notifier.schedule import Attempt, State, Verdict
 from muniment.notifier.store import SQL
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 _ROWS_AT_ONCE: Final = 5_000
 ATTEMPTS_SHOWN: Final = 20
+_LISTS: Final = {
+    None: "list_deliveries",
+    "pending": "list_pending",
+    "delivered": "list_delivered",
+    "dead": "list_dead",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +168,10 @@ class DeliveryRecord:
 
 
 async def page(
-    pool: Pool, subscription_id: UUID, *, before_seq: int | None, state: str | None, limit: int
+    pool: Pool, subscription_id: UUID, *, before_seq: int | None, state: State | None, limit: int
 ) -> Sequence[DeliveryRecord]:
     """A subscription's deliveries, newest event first."""
-    rows = await pool.fetch(SQL["list_deliveries"], subscription_id, before_seq, state, limit)
+    rows = await pool.fetch(SQL[_LISTS[state]], subscription_id, before_seq, limit)
     attempts: dict[UUID, list[tuple[int, Attempt]]] = {row["id"]: [] for row in rows}
     for row in await pool.fetch(SQL["attempts_of"], list(attempts), ATTEMPTS_SHOWN):
         fields = {name: row[name] for name in ("started_at", "latency_ms", "status", "error", "detail", "excerpt")}

@@ -16,8 +16,9 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Any, Final, Self
 from urllib.parse import quote
 
 import httpcore2
@@ -75,6 +76,7 @@ class Answer:
 _PORTS: Final = {"http": 80, "https": 443}
 
 
+@lru_cache(maxsize=4096)
 def target_of(url: str, policy: AddressPolicy) -> Target:
     """The URL as a target, checked in form; an address written out is checked at once.
 
@@ -133,7 +135,9 @@ class Outbound:
                 max_connections=connections,
                 max_keepalive_connections=connections,
                 keepalive_expiry=30.0,
-                network_backend=_GuardedBackend(policy, resolve or self._resolve, encrypted=scheme == "https"),
+                network_backend=_GuardedBackend(
+                    policy, resolve or self._resolve, context if scheme == "https" else None
+                ),
             )
             for scheme in _PORTS
         }
@@ -196,13 +200,12 @@ def _getaddrinfo(host: str, port: int) -> Sequence[tuple[object, object, object,
 
 
 class _GuardedBackend(httpcore2.AsyncNetworkBackend):
-    """Opens sockets only to addresses that the policy allows."""
+    """Opens sockets only to addresses that the policy allows, and TLS under the name that was asked for."""
 
-    def __init__(self, policy: AddressPolicy, resolve: Resolve, *, encrypted: bool) -> None:
+    def __init__(self, policy: AddressPolicy, resolve: Resolve, tls: ssl.SSLContext | None) -> None:
         self._policy = policy
         self._resolve = resolve
-        self._encrypted = encrypted
-        self._network = httpcore2.AnyIOBackend()
+        self._tls = tls
 
     async def connect_tcp(
         self,
@@ -213,13 +216,18 @@ class _GuardedBackend(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         addresses = await self._allowed(host, port)
-        for last, address in enumerate(addresses, start=1):
+        failure: OSError | None = None
+        for address in addresses:
             try:
-                return await self._network.connect_tcp(address, port, timeout, local_address, socket_options)
-            except httpcore2.ConnectError:
-                if last == len(addresses):
-                    raise
-        raise AssertionError("unreachable: there is at least one address")
+                # An address, so nothing is looked up again; the certificate is checked against the name.
+                reader, writer = await asyncio.open_connection(
+                    address, port, ssl=self._tls, server_hostname=host if self._tls else None
+                )
+            except OSError as error:
+                failure = error
+            else:
+                return _Stream(reader, writer)
+        raise _not_connected(failure) from failure
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: object = None
@@ -240,7 +248,7 @@ class _GuardedBackend(httpcore2.AsyncNetworkBackend):
         refused = []
         for text in found:
             try:
-                why = self._policy.refusal(parse_address(text), encrypted=self._encrypted)
+                why = self._policy.refusal(parse_address(text), encrypted=self._tls is not None)
             except ValueError:
                 why = "not an address"
             if why:
@@ -248,6 +256,40 @@ class _GuardedBackend(httpcore2.AsyncNetworkBackend):
         if refused:
             raise _refused(host, refused)
         return found[:_CONNECT_TRIES]
+
+
+class _Stream(httpcore2.AsyncNetworkStream):
+    """A connection in asyncio's own streams. Deadlines are the caller's: one timeout covers the whole request."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        try:
+            return await self._reader.read(max_bytes)
+        except OSError as error:
+            raise httpcore2.ReadError(str(error)) from error
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        try:
+            self._writer.write(buffer)
+            await self._writer.drain()
+        except OSError as error:
+            raise httpcore2.WriteError(str(error)) from error
+
+    async def aclose(self) -> None:
+        self._writer.transport.abort()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        return self  # the https pool's connections were opened with it
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # asked of every idle connection before each request, so it must cost nothing
+            return self._reader.at_eof() or self._writer.transport.is_closing()
+        return self._writer.get_extra_info(info)
 
 
 async def _start_of(response: httpcore2.Response, until: float) -> bytes:
@@ -268,19 +310,17 @@ def _headers(raw: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
     return MappingProxyType({name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw})
 
 
+def _not_connected(error: OSError | None) -> Transient:
+    if isinstance(error, ssl.SSLError):
+        return Transient("tls_failed", f"TLS failed: {getattr(error, 'verify_message', None) or error.reason or error}")
+    return Transient("connection_failed", f"the connection failed: {error}")
+
+
 def _translated(error: Exception) -> MunimentError:
-    """A library's error as ours. Its text names addresses and causes, never headers or bodies."""
-    chain: list[BaseException] = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 10:
-        chain.append(cause)
-    tls = next((item for item in chain if isinstance(item, ssl.SSLError)), None)
-    if tls is not None:
-        return Transient("tls_failed", f"TLS failed: {getattr(tls, 'verify_message', '') or tls.reason or tls}")
+    """A library's error as ours. Its text names causes, never headers or bodies."""
     if isinstance(error, httpcore2.ProtocolError):
         return Transient("answer_malformed", f"the answer is not HTTP: {error}")
-    if isinstance(error, httpcore2.NetworkError | httpcore2.TimeoutException | OSError):
-        return Transient("connection_failed", f"the connection failed: {str(error) or type(error).__name__}")
-    return Transient("connection_failed", f"the request failed: {type(error).__name__}")
+    return Transient("connection_failed", f"the connection failed: {str(error) or type(error).__name__}")
 
 
 def _refused(host: str, addresses: Sequence[str]) -> Refused:

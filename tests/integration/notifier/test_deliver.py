@@ -227,6 +227,20 @@ async def test_a_hanging_endpoint_with_a_backlog_delays_only_itself(notifier: No
     assert len(states) == 20
 
 
+async def test_a_degraded_endpoint_is_asked_one_thing_at_a_time(notifier: Notifier) -> None:
+    patient = dataclasses.replace(PACE, workers=16, timeout_s=60)
+    async with Receiver(behaviour=hang) as hanging, Receiver() as well, notifier.running(patient) as running:
+        await notifier.subscribe(hanging.url, model="stuck")
+        await notifier.pool.execute("UPDATE subscription SET degraded_since = now(), degraded_reason = 'timeout'")
+        await notifier.subscribe(well.url, model="digits")
+        await running.tell(*(available(number, model="stuck") for number in range(1, 51)))
+        await hanging.wait_for(1)
+        for number in range(1, 21):
+            await running.tell(available(number, model="stuck"), available(number))
+            await well.wait_for(number)
+    assert len(hanging.requests) == 1
+
+
 async def test_an_endpoint_that_begins_to_hang_takes_no_more_than_its_part(notifier: Notifier) -> None:
     patient = dataclasses.replace(PACE, workers=8, timeout_s=60)
     async with Receiver(behaviour=hang) as hanging, Receiver() as well, notifier.running(patient) as running:

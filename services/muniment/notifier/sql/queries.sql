@@ -88,9 +88,30 @@ WHERE s.id = h.id AND s.degraded_reason IS DISTINCT FROM h.trouble
 -- name: list_deliveries
 SELECT d.id, d.event_seq, d.state, d.due_at, d.created_at, d.finished_at, e.type, e.model
 FROM delivery d JOIN event_feed e ON e.seq = d.event_seq
-WHERE d.subscription_id = $1 AND ($2::bigint IS NULL OR d.event_seq < $2) AND ($3::text IS NULL OR d.state = $3)
+WHERE d.subscription_id = $1 AND ($2::bigint IS NULL OR d.event_seq < $2)
 ORDER BY d.event_seq DESC
-LIMIT $4
+LIMIT $3
+
+-- name: list_delivered
+SELECT d.id, d.event_seq, d.state, d.due_at, d.created_at, d.finished_at, e.type, e.model
+FROM delivery d JOIN event_feed e ON e.seq = d.event_seq
+WHERE d.subscription_id = $1 AND ($2::bigint IS NULL OR d.event_seq < $2) AND d.state = 'delivered'
+ORDER BY d.event_seq DESC
+LIMIT $3
+
+-- name: list_dead
+SELECT d.id, d.event_seq, d.state, d.due_at, d.created_at, d.finished_at, e.type, e.model
+FROM delivery d JOIN event_feed e ON e.seq = d.event_seq
+WHERE d.subscription_id = $1 AND ($2::bigint IS NULL OR d.event_seq < $2) AND d.state = 'dead'
+ORDER BY d.event_seq DESC
+LIMIT $3
+
+-- name: list_pending
+SELECT d.id, d.event_seq, d.state, d.due_at, d.created_at, d.finished_at, e.type, e.model
+FROM delivery d JOIN event_feed e ON e.seq = d.event_seq
+WHERE d.subscription_id = $1 AND ($2::bigint IS NULL OR d.event_seq < $2) AND d.state = 'pending'
+ORDER BY d.event_seq DESC
+LIMIT $3
 
 -- name: attempts_of
 SELECT a.*

@@ -66,6 +66,7 @@ CREATE TABLE delivery (
 );
 CREATE INDEX delivery_due ON delivery (subscription_id, due_at) WHERE state = 'pending';
 CREATE INDEX delivery_newest ON delivery (subscription_id, event_seq DESC);
+CREATE INDEX delivery_dead ON delivery (subscription_id, event_seq DESC) WHERE state = 'dead';
 COMMENT ON COLUMN delivery.retry_from IS 'the epoch at which the schedule began anew by a manual retry';
 
 -- `number` is the lease epoch of the attempt; a missing one is an attempt whose process died.
