@@ -118,7 +118,7 @@ class Tx:
             request,
             model=model or resource[:128],
             correlation=correlation or cause.id,
-            identity=(action, resource, request.outcome, cause.kind, cause.id),
+            identity=(self.service, action, resource, request.outcome, cause.kind, cause.id),
             cause=cause.id,
         )
 
