@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
+import hypothesis  # noqa: F401  # reason: imported late, its plug-in can end a run on Python 3.11 in a SystemError
 import pytest
 
 from muniment.adapters.kafka import KafkaConnection
