@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx2
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
@@ -29,6 +30,8 @@ from muniment.server.stack import Endpoints, running_stack
 from muniment.server.store import open_store
 from muniment.server.wiring import chosen
 from tests.conftest import new_database
+
+from .bad_input import Door, HttpWay, Intake, KafkaWay, Way
 
 _numbers = itertools.count(1)
 SOURCE = "//trainers.example/tests"
@@ -187,6 +190,27 @@ async def registry(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> As
         outside(settings, endpoints, running.url) as seen,
     ):
         yield seen
+
+
+@pytest.fixture(scope="session")
+def intake(registry: Outside) -> Intake:
+    """Anything at all as an event."""
+    return Intake(registry)
+
+
+@pytest.fixture(scope="session")
+async def door(intake: Intake) -> AsyncIterator[Door]:
+    """Anything at all as a request."""
+    headers = {"authorization": f"Bearer {intake.registry.token}"}
+    base = f"{intake.registry.url}/api/v1"
+    async with httpx2.AsyncClient(base_url=base, headers=headers, timeout=30) as http:
+        yield Door(intake, http)
+
+
+@pytest.fixture(scope="session", params=["event", "request"])
+def way(request: pytest.FixtureRequest, intake: Intake, door: Door) -> Way:
+    """Each of the ways in."""
+    return KafkaWay(intake) if request.param == "event" else HttpWay(intake, door)
 
 
 def _fields(endpoints: Endpoints) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from muniment.contracts.events import (
     ValidatedFile,
     ValidationProgressed,
 )
+from muniment.contracts.ids import printable
 from muniment.runtime.delivery.transaction import Tx
 
 
@@ -51,10 +52,10 @@ def announce(tx: Tx, verdict: Verdict) -> None:
                 operator=trained.operator,
                 stage="validation",
                 code=error.code,
-                message=error.message[:2000],
-                expected=error.expected,
-                actual=error.actual,
-                hint=error.hint,
+                message=printable(error.message),
+                expected=_printable(error.expected),
+                actual=_printable(error.actual),
+                hint=_printable(error.hint),
             ),
             model=trained.model,
             correlation=trained.publication_id,
@@ -70,7 +71,7 @@ def announce(tx: Tx, verdict: Verdict) -> None:
         cause=job.cause,
         changes=_changes(verdict),
         refused=error is not None,
-        reason=f"{error.code}: {error}"[:2000] if error else None,
+        reason=printable(f"{error.code}: {error}") if error else None,
         correlation=trained.publication_id,
     )
 
@@ -89,6 +90,10 @@ def announce_progress(tx: Tx, job: Job, bytes_done: int) -> None:
         identity=("progress", job.trained.publication_id, str(job.epoch), str(bytes_done), tx.now.isoformat()),
         cause=job.cause.id,
     )
+
+
+def _printable(text: str | None) -> str | None:
+    return None if text is None else printable(text)
 
 
 def _changes(verdict: Verdict) -> list[Change]:

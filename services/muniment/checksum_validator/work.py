@@ -43,6 +43,7 @@ class Workers:
     settings: ValidatorSettings
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
+    _leased: dict[UUID, Job] = field(default_factory=dict)
     _verdicts: asyncio.Queue[Verdict] = field(default_factory=asyncio.Queue)
 
     def wake(self) -> None:
@@ -66,6 +67,17 @@ class Workers:
             for task in self._running:
                 task.cancel()
             await asyncio.gather(recorder, *self._running, return_exceptions=True)
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        """Let other workers have the unfinished jobs at once, not when their leases end."""
+        leased = list(self._leased.values())
+        try:
+            await self.transactions.pool.execute(
+                SQL["give_back"], [job.key for job in leased], [job.epoch for job in leased]
+            )
+        except (*UNAVAILABLE, *RACES) as error:
+            log.info("leases not given back; they end by themselves", error=repr(error)[:200])
 
     async def _lease_some(self) -> None:
         self._woken.clear()
@@ -74,8 +86,10 @@ class Workers:
         if free > 0:
             rows = await self.transactions.pool.fetch(SQL["lease"], free, self.settings.lease_s)
         for row in rows:
-            task = asyncio.create_task(self._work(job_of(row)))
+            job = job_of(row)
+            task = asyncio.create_task(self._work(job))
             self._running.add(task)
+            self._leased[job.key] = job
             task.add_done_callback(self._finished)
         if len(rows) < free or free <= 0:
             await self._until_woken()
@@ -160,6 +174,7 @@ class Workers:
         log.info("validation put off", publication=job.trained.publication_id, seconds=wait, error=str(error)[:300])
         try:
             await self.transactions.pool.execute(SQL["put_off"], job.key, job.epoch, wait, str(error)[:1000])
+            self._leased.pop(job.key, None)
         except (*UNAVAILABLE, *RACES) as failure:
             log.info("job not put off; it falls due when its lease ends", error=repr(failure)[:200])
 
@@ -194,4 +209,6 @@ class Workers:
                 if verdict.job.key in mine:
                     announce(tx, verdict)
             reached("checksum-validator.before-commit")
+        for verdict in batch:
+            self._leased.pop(verdict.job.key, None)
         reached("checksum-validator.after-commit")

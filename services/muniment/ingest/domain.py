@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,7 +18,7 @@ from muniment.contracts.events import (
     StagedFile,
     TrainingCompleted,
 )
-from muniment.contracts.ids import PublicationId, Sha256, publication_id_of
+from muniment.contracts.ids import PublicationId, Sha256, printable, publication_id_of
 from muniment.contracts.strict_json import MAX_BYTES
 
 MAX_TRAINED: Final = MAX_BYTES * 3 // 4
@@ -27,8 +26,6 @@ MAX_TRAINED: Final = MAX_BYTES * 3 // 4
 _STAGED_OVERHEAD: Final = 400
 """Bytes that a file takes more in an event than in its declaration: bucket, key and version-id."""
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
-_LINE: Final = 2000
-_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +225,3 @@ def rejected(
         file=None if refusal.file is None else printable(refusal.file),
         hint=None if error.hint is None else printable(error.hint),
     )
-
-
-def printable(text: str) -> str:
-    """A text as an event may carry it: what free text may not hold becomes U+FFFD, and the rest is cut off."""
-    normal = unicodedata.normalize("NFC", text[: _LINE * 2])
-    return "".join("\ufffd" if unicodedata.category(one) in _UNPRINTABLE else one for one in normal)[:_LINE]

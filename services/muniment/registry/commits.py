@@ -16,6 +16,7 @@ from muniment.contracts.events import (
     VersionAvailable,
     VersionFile,
 )
+from muniment.contracts.ids import printable
 from muniment.registry.domain import Commit, Matched, NewVersion, Plan, plan
 from muniment.registry.store import load_state, write_moves, write_versions
 from muniment.runtime.delivery.transaction import Tx
@@ -67,10 +68,10 @@ def reject(
             operator=operator,
             stage="commit",
             code=error.code,
-            message=error.message[:2000],
-            expected=error.expected,
-            actual=error.actual,
-            hint=error.hint,
+            message=printable(error.message),
+            expected=None if error.expected is None else printable(error.expected),
+            actual=None if error.actual is None else printable(error.actual),
+            hint=None if error.hint is None else printable(error.hint),
         ),
         model=publication.model,
         correlation=publication.publication_id,
@@ -85,7 +86,7 @@ def reject(
         authenticated_by=authenticated_by,
         cause=cause,
         refused=True,
-        reason=f"{error.code}: {error}"[:2000],
+        reason=printable(f"{error.code}: {error}"),
         correlation=publication.publication_id,
     )
 

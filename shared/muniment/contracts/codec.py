@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from muniment.contracts import strict_json
 from muniment.contracts.cloudevent import CloudEvent
 from muniment.contracts.errors import Rejected
 from muniment.contracts.model import Payload
 from muniment.contracts.topics import Topic
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 P = TypeVar("P", bound=Payload)
 
@@ -35,11 +39,24 @@ def parse(kind: type[P], value: object) -> P:
 
 def refusal(error: ValidationError) -> Rejected:
     """What a Pydantic error says, as `Rejected`."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "the body"
-    message = first["msg"].removeprefix("Value error, ")
+    errors = error.errors(include_url=False)
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    first = errors[0]
+    # A field of several types fails once for each; what a check of ours says of it is the better story.
+    field = [one for one in errors if one["loc"][:-1] == first["loc"][:-1]]
+    found = next((one for one in field if _own(one) is not None), first)
+    place = ".".join(str(part) for part in found["loc"] if not str(part).startswith("function-after[")) or "the body"
+    if (own := _own(found)) is not None:
+        told = f"{place}: {own.message}{more}"
+        return Rejected(own.code, told, expected=own.expected, actual=own.actual, hint=own.hint)
+    message = found["msg"].removeprefix("Value error, ")
     code, colon, rest = message.partition(": ")
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if colon and code.isidentifier() and code == code.lower():
         return Rejected(code, f"{place}: {rest}{more}")
-    return Rejected("schema_invalid", f"{place}: {message}{more}", actual=repr(first.get("input"))[:200])
+    return Rejected("schema_invalid", f"{place}: {message}{more}", actual=repr(found.get("input"))[:200])
+
+
+def _own(details: ErrorDetails) -> Rejected | None:
+    """The refusal of a field's check, as `contracts.model` has wrapped it."""
+    cause = getattr(details.get("ctx", {}).get("error"), "__cause__", None)
+    return cause if isinstance(cause, Rejected) else None

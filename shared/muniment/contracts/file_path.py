@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from muniment.contracts.errors import Rejected
 
 MAX_PATH: Final = 512
-_FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f\\]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_FORBIDDEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 

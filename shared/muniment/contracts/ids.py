@@ -31,6 +31,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _PUBLICATION_NAMESPACE: Final = uuid.UUID("3c6bb7a5-4c9f-5d0a-9a55-8f2f5f0d1e11")
 # Bidirectional controls can make a text read as something it is not (Unicode TR 36, section 3.2).
 _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs"})
 
 
 def model_name(text: str) -> ModelName:
@@ -129,3 +130,13 @@ def free_text(text: str, *, limit: int, field: str) -> str:
                 actual=f"U+{ord(character):04X}",
             )
     return normal
+
+
+def printable(text: str, *, limit: int = 2000) -> str:
+    """Any text as free text: NFC, what free text may not hold as U+FFFD, the rest cut off. Never refuses.
+
+    For texts of ours that repeat a stranger's words: an event that tells of a refusal must not itself be refused.
+    """
+    normal = unicodedata.normalize("NFC", text[: limit * 2])
+    kept = (one if one in "\n\t" or unicodedata.category(one) not in _UNPRINTABLE else "\ufffd" for one in normal)
+    return "".join(kept)[:limit]

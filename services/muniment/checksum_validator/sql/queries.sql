@@ -34,6 +34,11 @@ RETURNING job.publication_id
 UPDATE job SET due_at = now() + make_interval(secs => $3), last_error = $4
 WHERE publication_id = $1 AND epoch = $2 AND finished_at IS NULL
 
+-- name: give_back
+UPDATE job SET due_at = now()
+FROM unnest($1::uuid[], $2::bigint[]) AS mine (publication_id, epoch)
+WHERE job.publication_id = mine.publication_id AND job.epoch = mine.epoch AND job.finished_at IS NULL
+
 -- name: prune_jobs
 DELETE FROM job WHERE publication_id IN (
     SELECT publication_id FROM job WHERE finished_at < $1 LIMIT $2

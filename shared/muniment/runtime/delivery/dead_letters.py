@@ -11,6 +11,7 @@ from muniment.contracts.canonical import sha256_hex
 from muniment.contracts.cloudevent import CloudEvent, content_event_id
 from muniment.contracts.events import Authentication, Cause, DeadLetter
 from muniment.contracts.identity import UNSIGNED
+from muniment.contracts.ids import printable
 from muniment.contracts.model import rfc3339
 from muniment.runtime.delivery.header_text import pack_headers
 from muniment.runtime.delivery.record import Refusal
@@ -34,7 +35,7 @@ async def set_aside(tx: Tx, refusal: Refusal, *, group: str) -> None:
     value = record.value or b""
     headers = record.headers[:_MAX_HEADERS]
     packed = pack_headers([(name[:256], raw[:1024] if raw is not None else None) for name, raw in headers])
-    reason = str(error)[:2000].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    reason = printable(str(error))
     digest = sha256_hex(value)
     inserted = await tx.connection.fetchval(
         SQL["insert_dead_letter"],
@@ -88,7 +89,7 @@ async def set_aside(tx: Tx, refusal: Refusal, *, group: str) -> None:
             operator=operator,
             authenticated_by=cast("Authentication", authenticated_by),
             refused=True,
-            reason=f"{error.code}: {reason}"[:2000],
+            reason=printable(f"{error.code}: {reason}"),
             cause=Cause(
                 kind="event",
                 id=letter_id,

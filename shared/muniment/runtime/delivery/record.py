@@ -8,6 +8,7 @@ from hashlib import blake2b
 from typing import Any, Final
 from uuid import UUID
 
+from muniment.adapters.kafka_batches import REASONS, UNREADABLE
 from muniment.contracts.cloudevent import CloudEvent, content_event_id, decode
 from muniment.contracts.codec import payload_of
 from muniment.contracts.errors import MunimentError, Rejected
@@ -69,6 +70,14 @@ def retry_state(record: Record) -> RetryState:
         raise Rejected("retry_headers_invalid", "a record on a retry topic lacks its retry headers") from error
 
 
+def _check_readable(record: Record) -> None:
+    """Raise `Rejected` (one of `kafka_batches.REASONS`) for a record that stands for a batch which cannot be read."""
+    if len(record.headers) == 1 and record.headers[0][0] == UNREADABLE:
+        code = (record.headers[0][1] or b"").decode("utf-8", "replace")
+        if code in REASONS:
+            raise Rejected(code, REASONS[code], actual=f"{len(record.value or b'')} B as it travelled")
+
+
 def kept_headers(record: Record) -> tuple[Header, ...]:
     """The headers that a retry carries on: those that mean something to us."""
     return tuple((n, v) for n, v in record.headers if v is not None and n.lower().startswith(_KEPT_ON_RETRY))
@@ -108,6 +117,7 @@ def read(record: Record, routes: dict[str, Route], retry_topics: frozenset[str])
         route = routes.get(place.topic)
         if route is None:
             raise Rejected("topic_unknown", "no route takes this topic", actual=place.topic)
+        _check_readable(record)
         event = decode(record.headers, record.value)
         payload = payload_of(event, route.topic)
     except MunimentError as error:

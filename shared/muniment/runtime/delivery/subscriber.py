@@ -6,6 +6,7 @@ makes its parser raise, after which the next commit passes the whole batch by. S
 - the decoder does nothing: bytes are decoded by `record.read`, where a failure has an end;
 - acknowledgement is manual: explicit offsets, after the processor has recorded the end of every record;
 - a failure of the processor itself rewinds the partitions instead of letting a later commit pass them;
+- batches that the client library cannot read, or only by taking all memory, come as records that say so;
 - nothing is ever published in reply.
 """
 
@@ -24,6 +25,7 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 
 from muniment.adapters.kafka import MAX_RECORD
+from muniment.adapters.kafka_batches import install
 from muniment.contracts.errors import MunimentError
 from muniment.ports.clock import Clock
 from muniment.runtime.delivery.processor import Processor
@@ -49,6 +51,7 @@ class Subscriber:
 
     def register(self, broker: KafkaBroker) -> None:
         """Add it to the broker; it starts and stops with it."""
+        install()
         subscriber = broker.subscriber(
             *self.processor.topics,
             group_id=self.processor.group,

@@ -12,6 +12,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
+from muniment.contracts.errors import TooLarge
 from muniment.runtime.http.problems import REQUEST_ID, log_problem, problem_of
 from muniment.runtime.http.requests import request_id_from, too_large
 from muniment.runtime.metrics import Metrics
@@ -71,13 +72,17 @@ class Envelope:
             reset_contextvars(**context)
 
     def _capped(self, scope: Scope, receive: Receive) -> Receive:
-        """`receive` that stops a body above the limit. A server holds a body to its declared length."""
+        """`receive` that stops a body above the limit, and one that is declared to be so before its first byte.
+
+        It refuses when the body is asked for, not before: who asks decides what a refusal leaves behind, and a stranger
+        is told that he is one. A server holds a body to its declared length.
+        """
         declared = chunked = False
         for name, value in scope["headers"]:
             if name == b"content-length":
                 declared = True
                 if not value.isdigit() or int(value[:20]) > self._max_body_bytes:
-                    raise too_large(self._max_body_bytes, value[:20].decode("latin-1"))
+                    return _refusing(too_large(self._max_body_bytes, value[:20].decode("latin-1")))
             elif name == b"transfer-encoding":
                 chunked = True
         if declared or not (chunked or scope.get("http_version", "1.1") >= "2"):
@@ -108,6 +113,13 @@ class Envelope:
         observers[1].observe(seconds)
         write = log.info if status in {401, 403} else log.debug
         write("request", method=method, path=scope["path"][:500], status=status, seconds=round(seconds, 4))
+
+
+def _refusing(error: TooLarge) -> Receive:
+    async def refuse() -> Message:
+        raise error
+
+    return refuse
 
 
 def _with_headers(given: Any, request_id: str) -> list[tuple[bytes, bytes]]:
