@@ -52,6 +52,7 @@ async def serving(
         log_config=None,
         access_log=False,
         lifespan="off",
+        http="h11",  # the other parser puts no limit on headers
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=_GRACE_S,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -12,9 +12,6 @@ from muniment.contracts.cloudevent import CloudEvent
 from muniment.contracts.errors import Rejected
 from muniment.contracts.model import Payload
 from muniment.contracts.topics import Topic
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 P = TypeVar("P", bound=Payload)
 
@@ -40,6 +37,8 @@ def parse(kind: type[P], value: object) -> P:
 def refusal(error: ValidationError) -> Rejected:
     """What a Pydantic error says, as `Rejected`."""
     errors = error.errors(include_url=False)
+    inside = {one["loc"][:depth] for one in errors for depth in range(len(one["loc"]))}
+    errors = [one for one in errors if one["loc"] not in inside]  # a list that lost an item is then found too short
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     first = errors[0]
     # A field of several types fails once for each; what a check of ours says of it is the better story.

@@ -215,3 +215,33 @@ def test_free_text_is_normal_and_printable() -> None:
     for bad in ("\x00", "\u202e", "\x1b[31m", "\r", "\ud800"):
         with pytest.raises(Rejected):
             ids.free_text(bad, limit=10, field="x")
+
+
+@given(st.text(max_size=3000), st.integers(1, 2000))
+def test_what_is_made_printable_is_free_text(text: str, limit: int) -> None:
+    shown = ids.printable(text, limit=limit)
+    assert ids.free_text(shown, limit=limit, field="it") == shown
+
+
+def test_printable_keeps_what_free_text_may_hold() -> None:
+    assert ids.printable("caf\u0065\u0301\n\tok") == "caf\u00e9\n\tok"
+    assert ids.printable("a\x07b\x85c\u202ed\u200de\ud800") == "a\ufffdb\ufffdc\ufffdd\ufffde\ufffd"
+    assert ids.printable("\u0958" * 3000) == "\u0915\u093c" * 1000, "it is cut where its normal form is too long"
+
+
+@given(st.text(max_size=600))
+def test_a_file_path_is_free_text(text: str) -> None:
+    """Events that tell of a file name it: a path that they could not hold would stop whoever tells."""
+    try:
+        path = file_path(text)
+    except Rejected:
+        return
+    assert ids.free_text(path, limit=2000, field="it")
+
+
+@pytest.mark.parametrize(
+    "control", ["\x00", "\x1f", "\x7f", "\x80", "\x85", "\x9f", "\u202e", "\u2066", "\ud800"], ids=ascii
+)
+def test_no_file_path_holds_a_control(control: str) -> None:
+    with pytest.raises(Rejected):
+        file_path(f"a{control}b")

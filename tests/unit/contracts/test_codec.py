@@ -1,0 +1,60 @@
+"""Refusals of payloads name the field, and carry the code, expected and actual of the check that refused it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from muniment.contracts.codec import parse
+from muniment.contracts.errors import Rejected
+from muniment.contracts.events import TrainingCompleted
+
+FILE = {"path": "a", "sha256": "ab" * 32, "size": 1}
+
+
+def refused(**changes: Any) -> Rejected:
+    with pytest.raises(Rejected) as caught:
+        parse(TrainingCompleted, {"model": "digits", "files": [FILE], **changes})
+    return caught.value
+
+
+def test_a_fields_own_check_speaks_for_itself() -> None:
+    error = refused(files=[{**FILE, "sha256": "AB" * 32}])
+    assert error.code == "digest_invalid"
+    assert error.message == "files.0.sha256: the digest is not a SHA-256"
+    assert error.expected == "64 lower-case hexadecimal digits, with or without 'sha256:' before them"
+    assert error.actual == repr("AB" * 32)
+
+
+def test_of_a_field_of_several_types_the_check_is_heard() -> None:
+    error = refused(facts={"params": {"p": "\x9b31m"}})
+    assert (error.code, error.actual) == ("text_invalid", "U+009B")
+    assert error.message.startswith("facts.params.p: ")
+
+
+def test_a_check_of_the_whole_has_its_code() -> None:
+    error = refused(files=[FILE, {**FILE, "path": "A"}])
+    assert error.code == "file_path_repeated"
+    assert error.message.startswith("the body: two files have one path")
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"surprise": 1}, "surprise: "),
+        ({"a[b": 1}, "a[b: "),
+        ({"files": []}, "files: "),
+        ({"commit": "later"}, "commit: "),
+        ({"facts": {"params": {"p": [1]}}}, "facts.params.p"),
+    ],
+)
+def test_everything_else_is_schema_invalid_and_names_its_place(changes: dict[str, Any], place: str) -> None:
+    error = refused(**changes)
+    assert error.code == "schema_invalid"
+    assert error.message.startswith(place)
+    assert error.actual
+
+
+def test_more_faults_are_counted() -> None:
+    assert refused(one=1, two=2, three=3).message.endswith("(and 2 more)")
