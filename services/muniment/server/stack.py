@@ -80,7 +80,7 @@ async def running_stack(
 ) -> AsyncIterator[Running]:
     """Run the services until the end of the block.
 
-    Order of start: schema, topics, store, identities, services' own checks, relays, subscribers, HTTP. A service takes
+    Order of start: schema, topics, store, identities, relays, subscribers, HTTP. A service takes
     no event and answers no request before everything it needs has answered. Stopping goes the other way: requests and
     events first, then the work they left, then connections.
     """
@@ -108,8 +108,6 @@ async def running_stack(
         loops = _Loops()
         stack.push_async_callback(loops.stop)
         for one in started:
-            if one.built.start is not None:
-                await one.built.start()
             loops.add(f"{one.service.name}: relay", one.relay.run())
             for task in one.built.tasks:
                 loops.add(f"{one.service.name}: {getattr(task, '__qualname__', 'task')}", task())

@@ -40,8 +40,6 @@ class Built:
     router: APIRouter | None = None
     tasks: tuple[Callable[[], Awaitable[None]], ...] = ()
     """Loops that run until they are cancelled; one that ends or raises stops the process with an error."""
-    start: Callable[[], Awaitable[None]] | None = None
-    """Run once before the first event is taken (make buckets, check settings)."""
 
 
 @dataclass(frozen=True, slots=True)
