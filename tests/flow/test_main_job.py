@@ -130,7 +130,7 @@ async def test_a_candidate_waits_for_a_person(registry: Outside, tmp_path: Path)
     assert (await registry.client.publication(publication.id, wait=10)).stage == "committed"
     assert [c async for c in registry.client.candidates(model="waiting")] == []
     entry = await registry.until_audited(f"publications/{publication.id}", "candidate.committed")
-    assert entry["operator"] == "muniment|admin"
+    assert (entry["operator"], entry["model"]) == ("muniment|admin", "waiting")
 
 
 async def test_a_refused_candidate_never_becomes_a_version(registry: Outside, tmp_path: Path) -> None:

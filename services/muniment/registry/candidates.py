@@ -68,7 +68,7 @@ class Candidates:
             outcome = plan.outcomes[0]
             if isinstance(outcome, Refused):
                 raise outcome.error  # rolls back: nothing was decided
-            await self._decide(tx, publication_id, "committed", by, cause, None, made.id)
+            await self._decide(tx, publication_id, row["model"], "committed", by, cause, None, made.id)
         return made.id
 
     async def refuse(self, publication_id: str, reason: str, by: Principal, cause: Cause) -> None:
@@ -85,7 +85,7 @@ class Candidates:
                 )
             full = await tx.connection.fetchrow(SQL["candidate"], UUID(publication_id))
             assert full is not None  # noqa: S101  # reason: its row is locked
-            await self._decide(tx, publication_id, "refused", by, cause, reason, None)
+            await self._decide(tx, publication_id, full["model"], "refused", by, cause, reason, None)
             tx.emit(
                 RegistryChanged(
                     kind="candidate-refused",
@@ -107,6 +107,7 @@ class Candidates:
         self,
         tx: Tx,
         publication_id: str,
+        model: str,
         state: str,
         by: Principal,
         cause: Cause,
@@ -119,6 +120,7 @@ class Candidates:
         tx.audit(
             action=f"candidate.{state}",
             resource=f"publications/{publication_id}",
+            model=model,
             operator=by.operator,
             authenticated_by=by.authenticated_by,
             cause=cause,
