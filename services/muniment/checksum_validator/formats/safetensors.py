@@ -50,12 +50,19 @@ class TensorInfo(NamedTuple):
 
 
 def recognise(source: Source) -> bool:
-    """Whether the file starts as a safetensors file does: a length, then `{`, also where the length is a lie."""
+    """Whether the file starts as a safetensors file does: a length, then `{`.
+
+    Where the length is a lie, what follows must read as a header's text as well: of raw weights, one file in 256 has
+    that one byte in that place, and is no safetensors file for it.
+    """
     head = source.head
-    if len(head) < 10 or head[8:72].lstrip(b" \t\n\r")[:1] != b"{":
+    start = head[8:72].lstrip(b" \t\n\r")
+    if len(head) < 10 or start[:1] != b"{":
         return False
-    length = int.from_bytes(head[:8], "little")
-    return length <= source.size - 8 or not head[:8].strip().isascii() or min(head[:8]) < 9
+    if int.from_bytes(head[:8], "little") <= source.size - 8:
+        return True
+    binary = not head[:8].strip().isascii() or min(head[:8]) < 9  # else the whole is JSON or another text
+    return binary and not any(byte < 9 or 13 < byte < 32 or byte > 126 for byte in start[:16])
 
 
 def read(source: Source, limits: Limits, report: Report) -> None:

@@ -146,6 +146,12 @@ def test_lengths_that_lie(length: int, code: str) -> None:
     assert blocked(seen) == [code]
 
 
+@given(length=st.integers(1 << 32, (1 << 64) - 1), behind=st.binary(min_size=64, max_size=64))
+def test_raw_weights_with_a_brace_in_that_place_are_no_safetensors_file(length: int, behind: bytes) -> None:
+    raw = length.to_bytes(8, "little") + b"{" + b"\xc3" + behind
+    assert "safetensors" not in look(raw, name="weights.bin").format
+
+
 def test_limits_count_tensors() -> None:
     header = {str(i): tensor("U8", [1], i, i + 1) for i in range(11)} | {"__metadata__": {"a": "b"}}
     data = safetensors_file(header, bytes(11))
