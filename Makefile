@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA ?= .muniment
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check fmt lint types schemas lock clean
+.PHONY: help setup demo up test bench check fmt lint types schemas lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ up: setup ## keep a stack running (Ctrl-C stops it); DATA=folder keeps its data
 
 test: setup ## set up what is missing and run the whole suite
 	@$(BIN)/python -m pytest
+
+bench: setup ## measure this machine (JSON lines); ONLY=name runs one benchmark
+	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 check: lint types test ## everything that CI runs
 

@@ -1,0 +1,34 @@
+"""`python -m tests.bench [--only NAME] [--out FILE]`: run benchmarks, one after the other, and print JSON lines.
+
+Each is a module of this package with `async def measure(report)`. Nothing is judged here: benchmarks measure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+import uvloop
+
+from .report import Report
+
+NAMES = ("latency", "throughput")
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure Muniment on this machine.")
+    parser.add_argument("--only", choices=NAMES, action="append", help="run this one (may be given again)")
+    parser.add_argument("--out", type=Path, help="append the JSON lines to this file, too")
+    options = parser.parse_args()
+    with (options.out or Path("/dev/null")).open("a") as kept:
+        report = Report(kept)
+        report.machine()
+        for name in options.only or NAMES:
+            module = importlib.import_module(f"tests.bench.{name}")
+            uvloop.run(module.measure(report))
+
+
+if __name__ == "__main__":
+    main()

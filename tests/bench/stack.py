@@ -1,0 +1,136 @@
+"""The registry as its users run it: `muniment up` in a process of its own, on a data folder that is thrown away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+from muniment.adapters.kafka import KafkaConnection
+from muniment.adapters.minio import MinioBlobStore, S3Options
+from muniment.server.stack import Endpoints
+
+from .usage import family
+
+COMMAND = (sys.executable, "-m", "muniment.cli")
+LANDING = "muniment-landing"
+BUCKET = "muniment-models"
+
+
+@dataclass
+class Stack:
+    """A running stack. `start_s` is from the start of the command to `ready`."""
+
+    process: asyncio.subprocess.Process
+    url: str
+    token: str
+    folder: Path
+    endpoints: Endpoints
+    start_s: float
+    parts: dict[str, list[psutil.Process]] = field(default_factory=dict)
+
+    @property
+    def services(self) -> list[psutil.Process]:
+        """The process that runs all services."""
+        return self.parts["services"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For a client process."""
+        return {**clean_environment(), "MUNIMENT_URL": self.url, "MUNIMENT_TOKEN": self.token}
+
+    def blobs(self, threads: int = 16) -> MinioBlobStore:
+        """A client of the store with the services' own rights; close it."""
+        return MinioBlobStore(
+            S3Options(
+                endpoint=self.endpoints.s3_endpoint,
+                access_key=self.endpoints.s3_access_key,
+                secret_key=self.endpoints.s3_secret_key,
+                region=self.endpoints.s3_region,
+                threads=threads,
+            )
+        )
+
+    async def metrics(self) -> dict[str, float]:
+        """The services' own metrics: `name{label="value",...}` -> value."""
+        import httpx2
+
+        async with httpx2.AsyncClient(timeout=30) as http:
+            answer = await http.get(f"{self.url}/metrics", headers={"authorization": f"Bearer {self.token}"})
+            answer.raise_for_status()
+        found: dict[str, float] = {}
+        for metric in text_string_to_metric_families(answer.text):
+            for sample in metric.samples:
+                labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
+                found[f"{sample.name}{{{labels}}}"] = sample.value
+        return found
+
+
+@asynccontextmanager
+async def running(folder: Path | None = None, **environment: str) -> AsyncIterator[Stack]:
+    """Start a stack on `folder` (which is kept) or on one of its own (which is not), with more settings."""
+    with tempfile.TemporaryDirectory(prefix="muniment-bench-") as own:
+        data = (folder or Path(own)) / "data"
+        began = time.perf_counter()
+        log = Path(own) / "services.log"
+        with log.open("wb") as stderr:
+            process = await asyncio.create_subprocess_exec(
+                *(*COMMAND, "up", "--data-dir", str(data), "--http", "127.0.0.1:0"),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=stderr,
+                env={
+                    **clean_environment(),
+                    "MUNIMENT_LOG_FORMAT": "json",
+                    "MUNIMENT_LOG_LEVEL": "warning",
+                    **environment,
+                },
+            )
+        try:
+            url = await _ready(process, log)
+            start_s = time.perf_counter() - began
+            token = json.loads((data / "credentials.json").read_text())["token"]
+            yield Stack(process, url, token, data, _endpoints(data), start_s, family(process.pid))
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            async with asyncio.timeout(60):
+                await process.wait()
+            if text := log.read_text(errors="replace").strip():
+                print("\n".join(f"# log: {line[:400]}" for line in text.splitlines()[-20:]), file=sys.stderr)
+
+
+async def _ready(process: asyncio.subprocess.Process, log: Path) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(180):
+        while line := await process.stdout.readline():
+            if line.startswith(b"ready "):
+                return line.split()[1].decode()
+    raise RuntimeError(f"muniment up ended with {await process.wait()}:\n{log.read_text()[-3000:]}")
+
+
+def _endpoints(data: Path) -> Endpoints:
+    values: dict[str, Any] = dict(line.split("=", 1) for line in (data / "parts.env").read_text().splitlines())
+    return Endpoints(
+        kafka=KafkaConnection(values["MUNIMENT_KAFKA__BOOTSTRAP"]),
+        postgres_dsn=values["MUNIMENT_POSTGRES__DSN"],
+        s3_endpoint=values["MUNIMENT_S3__ENDPOINT"],
+        s3_access_key=values["MUNIMENT_S3__ACCESS_KEY"],
+        s3_secret_key=values["MUNIMENT_S3__SECRET_KEY"],
+        s3_region=values["MUNIMENT_S3__REGION"],
+    )
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without settings of Muniment."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MUNIMENT_")}
