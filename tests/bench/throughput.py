@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import asyncpg
 
@@ -24,11 +24,14 @@ PUBLISHERS = 8
 SIZE = 4096
 WINDOW = 48
 WARM_UP_S = 5.0
+SHAPES = ("many models", "one model")
 
 
-async def measure(report: Report, *, seconds: float = 60.0, at_most_per_second: int = 700) -> None:
+async def measure(
+    report: Report, *, seconds: float = 60.0, at_most_per_second: int = 700, shapes: Sequence[str] = SHAPES
+) -> None:
     """Many models, then one, each on a stack of its own."""
-    for shape in ("many models", "one model"):
+    for shape in shapes:
         async with running() as stack:
             count = int((seconds + WARM_UP_S) * at_most_per_second)
             report.say(f"throughput, {shape}: uploading {count} artifacts of 4 KiB")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muniment.checksum_validator.handlers import AddJobs
+from muniment.checksum_validator.handlers import Validate
 from muniment.checksum_validator.reading import FileReader
 from muniment.checksum_validator.work import Workers
 from muniment.contracts import topics
@@ -14,7 +14,8 @@ def build(deps: Deps) -> Built:
     """Wire handlers and workers."""
     reader = FileReader(deps.blobs, deps.settings.s3.bucket, deps.settings.validator.allow_executable)
     workers = Workers(deps.transactions, reader, deps.settings.validator)
-    return Built(routes=(Route(topics.MODEL_TRAINED, AddJobs(workers.wake)),), tasks=(workers.run,))
+    validate = Validate(reader, deps.settings.validator.at_once_bytes, workers.wake)
+    return Built(routes=(Route(topics.MODEL_TRAINED, validate),), tasks=(workers.run,))
 
 
 service = Service(name=topics.VALIDATOR, package="muniment.checksum_validator", build=build)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from muniment.checksum_validator.store import Job
 from muniment.contracts.errors import Rejected
 from muniment.contracts.events import (
+    Cause,
     Change,
     ModelRejected,
+    ModelTrained,
     ModelValidated,
     ValidatedFile,
     ValidationProgressed,
@@ -19,9 +21,10 @@ from muniment.runtime.delivery.transaction import Tx
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a job ended: all its files validated, or the first error."""
+    """How a publication's validation ended: all its files validated, or the first error."""
 
-    job: Job
+    trained: ModelTrained
+    cause: Cause
     files: tuple[ValidatedFile, ...] = ()
     error: Rejected | None = None
 
@@ -33,7 +36,7 @@ class Verdict:
 
 def announce(tx: Tx, verdict: Verdict) -> None:
     """Send the verdict's event and ask for its entry."""
-    job, trained = verdict.job, verdict.job.trained
+    trained, cause = verdict.trained, verdict.cause
     error = verdict.error
     if error is None:
         fields = trained.model_dump(exclude={"files"})
@@ -42,7 +45,7 @@ def announce(tx: Tx, verdict: Verdict) -> None:
             model=trained.model,
             correlation=trained.publication_id,
             identity=("validated", trained.publication_id),
-            cause=job.cause.id,
+            cause=cause.id,
         )
     else:
         tx.emit(
@@ -60,7 +63,7 @@ def announce(tx: Tx, verdict: Verdict) -> None:
             model=trained.model,
             correlation=trained.publication_id,
             identity=("validation", trained.publication_id),
-            cause=job.cause.id,
+            cause=cause.id,
         )
     tx.audit(
         action="validation.rejected" if error else "validation.passed",
@@ -68,7 +71,7 @@ def announce(tx: Tx, verdict: Verdict) -> None:
         model=trained.model,
         operator=trained.operator,
         authenticated_by=trained.authenticated_by,
-        cause=job.cause,
+        cause=cause,
         changes=_changes(verdict),
         refused=error is not None,
         reason=printable(f"{error.code}: {error}") if error else None,

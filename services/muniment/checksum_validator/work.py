@@ -29,7 +29,6 @@ log = structlog.get_logger(__name__)
 
 _IDLE_S: Final = 5.0
 _PROGRESS_S: Final = 1.0
-_FILES_AT_ONCE: Final = 4
 _KEEP_DAYS: Final = 31
 _PRUNE_EVERY_S: Final = 600.0
 
@@ -44,7 +43,7 @@ class Workers:
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
     _leased: dict[UUID, Job] = field(default_factory=dict)
-    _verdicts: asyncio.Queue[Verdict] = field(default_factory=asyncio.Queue)
+    _verdicts: asyncio.Queue[tuple[Job, Verdict]] = field(default_factory=asyncio.Queue)
 
     def wake(self) -> None:
         """There may be a job."""
@@ -118,34 +117,27 @@ class Workers:
         def progress(count: int) -> None:  # called in the reading thread; an int's addition needs no lock here
             nonlocal done
             done += count
-            reached("checksum-validator.mid-file")
 
         renewing: asyncio.Future[Any] = asyncio.create_task(self._renew(job, lambda: done))
-        slots = asyncio.Semaphore(_FILES_AT_ONCE)
-        paths = frozenset(file.path for file in job.trained.files)
-
-        async def read(file: Any) -> Any:
-            async with slots:
-                return await self.reader.read(file, progress, paths)
-
-        reads = [asyncio.create_task(read(file)) for file in job.trained.files]
-        reading: asyncio.Future[list[Any]] = asyncio.gather(*reads)
+        reading = asyncio.ensure_future(self.reader.read_all(job.trained.files, progress))
         try:
             await asyncio.wait([renewing, reading], return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
                 return  # the lease is lost: another worker has the job
-            files = tuple(reading.result())
+            files = reading.result()
         except Rejected as error:
-            await self._verdicts.put(Verdict(job, error=error))
+            await self._ended(job, error=error)
         except Exception as error:  # noqa: BLE001  # reason: whatever it was, the job gets another try or an end
             await self._put_off(job, error)
         else:
-            reached("checksum-validator.read")
-            await self._verdicts.put(Verdict(job, files=files))
+            await self._ended(job, files=files)
         finally:
-            for task in (renewing, *reads):  # one bad file ends the reading of the others
+            for task in (renewing, reading):
                 task.cancel()
-            await asyncio.gather(renewing, reading, *reads, return_exceptions=True)
+            await asyncio.gather(renewing, reading, return_exceptions=True)
+
+    async def _ended(self, job: Job, **how: Any) -> None:
+        await self._verdicts.put((job, Verdict(job.trained, job.cause, **how)))
 
     async def _renew(self, job: Job, done: Any) -> None:
         """Keep the lease and tell the progress; ends when the lease is lost."""
@@ -168,7 +160,7 @@ class Workers:
             log.error("validation failed", publication=job.trained.publication_id, exc_info=error)
             code = error.code if isinstance(error, MunimentError) else "validation_failed"
             last = Rejected(code, f"the files could not be validated: {type(error).__name__}: {error}"[:1500])
-            await self._verdicts.put(Verdict(job, error=last))
+            await self._ended(job, error=last)
             return
         wait = min(self.settings.retry_base_s * 2 ** min(job.attempts - 1, 10), 300.0)
         log.info("validation put off", publication=job.trained.publication_id, seconds=wait, error=str(error)[:300])
@@ -196,19 +188,19 @@ class Workers:
                 before = self.transactions.clock.now() - timedelta(days=_KEEP_DAYS)
                 await self.transactions.pool.execute(SQL["prune_jobs"], before, 5_000)
 
-    async def _record_batch(self, batch: Sequence[Verdict]) -> None:
+    async def _record_batch(self, batch: Sequence[tuple[Job, Verdict]]) -> None:
         async with self.transactions.begin() as tx:
             rows = await tx.connection.fetch(
                 SQL["finish"],
-                [verdict.job.key for verdict in batch],
-                [verdict.job.epoch for verdict in batch],
-                [verdict.word for verdict in batch],
+                [job.key for job, _ in batch],
+                [job.epoch for job, _ in batch],
+                [verdict.word for _, verdict in batch],
             )
             mine: set[UUID] = {row["publication_id"] for row in rows}
-            for verdict in batch:
-                if verdict.job.key in mine:
+            for job, verdict in batch:
+                if job.key in mine:
                     announce(tx, verdict)
             reached("checksum-validator.before-commit")
-        for verdict in batch:
-            self._leased.pop(verdict.job.key, None)
+        for job, _ in batch:
+            self._leased.pop(job.key, None)
         reached("checksum-validator.after-commit")

@@ -124,6 +124,8 @@ class StageHandler(SimpleHandler[E]):
     they are of another region, or older than the database.
     """
 
+    idempotent = True  # a stage only rises
+
     store: Store
     waiters: Waiters
     advance_of: Callable[[E, str], Advance | None]

@@ -26,6 +26,13 @@ def hash_reader(reader: BlobReader, progress: Progress | None = None) -> HashRes
     return HashResult(digest.hexdigest(), size, Edges(head, tail))
 
 
+def hash_bytes(data: bytes, progress: Progress | None = None) -> HashResult:
+    """The same of bytes in memory."""
+    if progress is not None:
+        progress(len(data))
+    return HashResult(hashlib.sha256(data).hexdigest(), len(data), Edges(data[:EDGE], data[-EDGE:]))
+
+
 def check_range(offset: int, length: int) -> None:
     """Raises `ValueError` for a range that no caller should ask for."""
     if offset < 0 or not 0 <= length <= MAX_RANGE:

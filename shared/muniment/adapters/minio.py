@@ -1,4 +1,4 @@
-"""The object storage port on S3, through minio-py 7.2: blocking calls in bounded thread pools.
+"""The object storage port on S3: short requests in the event loop (s3/exchange.py), the rest by minio-py in threads.
 
 Tried against SeaweedFS 4.48 and MinIO 2026-02-12 by the contract suite. What this adds to minio-py: own time-outs and
 connection pools, one translation of errors (s3/errors.py), a check that an answer is for the version asked for,
@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from datetime import timedelta
 from urllib.parse import quote
 
-from muniment.adapters.hashing import EdgeReader
+from muniment.adapters.hashing import EdgeReader, hash_bytes
 from muniment.adapters.s3.connection import S3Connection
 from muniment.adapters.s3.copying import copy
 from muniment.adapters.s3.locks import S3Locks
@@ -25,6 +25,7 @@ from muniment.adapters.s3.options import S3Options
 from muniment.adapters.s3.reading import S3Reading, name, never
 from muniment.contracts.errors import NotFound
 from muniment.ports.blobs import (
+    QUICK,
     BlobReader,
     Edges,
     HashResult,
@@ -64,7 +65,7 @@ class MinioBlobStore:
         await self._run(self._objects.ensure_bucket, bucket, object_lock=object_lock)
 
     async def stat(self, bucket: str, key: str, version_id: str | None = None) -> ObjectVersion:
-        return await self._run(self._reading.stat, bucket, key, version_id)
+        return await self._reading.stat(bucket, key, version_id)
 
     def open(
         self, location: Located, *, offset: int = 0, length: int | None = None, cancel: threading.Event | None = None
@@ -74,12 +75,24 @@ class MinioBlobStore:
     def random_reader(self, location: Located, *, size: int, edges: Edges | None = None) -> RandomReader:
         return EdgeReader(size, lambda offset, length: self._reading.read_range(location, offset, length), edges)
 
+    async def read_whole(self, location: Located, *, at_most: int = QUICK) -> bytes | None:
+        return await self._reading.whole(location, at_most)
+
     async def read_range(self, location: Located, *, offset: int, length: int) -> bytes:
         return await self._run(self._reading.read_range, location, offset, length)
 
     async def hash(
-        self, location: Located, *, progress: Progress | None = None, cancel: threading.Event | None = None
+        self,
+        location: Located,
+        *,
+        expected_size: int | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
     ) -> HashResult:
+        if expected_size is not None and expected_size <= QUICK:
+            data = await self._reading.whole(location, QUICK)
+            if data is not None:
+                return hash_bytes(data, progress)
         stop = threading.Event()
         cancelled = stop.is_set if cancel is None else lambda: stop.is_set() or cancel.is_set()
         try:
@@ -96,7 +109,7 @@ class MinioBlobStore:
         content_type: str = "application/octet-stream",
         lock: Lock | None = None,
     ) -> Location:
-        return await self._run(self._objects.put, bucket, key, data, content_type, lock)
+        return await self._objects.put(bucket, key, data, content_type, lock)
 
     async def put_once(
         self,
@@ -107,17 +120,16 @@ class MinioBlobStore:
         content_type: str = "application/octet-stream",
         lock: Lock | None = None,
     ) -> PutOnce:
-        return await self._run(self._objects.put_once, bucket, key, data, content_type, lock)
+        return await self._objects.put_once(bucket, key, data, content_type, lock)
 
     async def lock(self, location: Located, lock: Lock) -> Lock:
-        return await self._run(self._locks.lock, location, lock)
+        return await self._locks.lock(location, lock)
 
     async def retention(self, location: Located) -> Lock | None:
         return await self._run(self._locks.retention, location)
 
-    async def copy(self, source: ObjectVersion, bucket: str, key: str) -> ObjectVersion:
-        stored = await copy(self._connection, self._multipart, source, bucket, key)
-        return await self.stat(stored.bucket, stored.key, stored.version_id)
+    async def copy(self, source: ObjectVersion, bucket: str, key: str) -> Location:
+        return await copy(self._connection, self._multipart, source, bucket, key)
 
     async def hide(self, bucket: str, key: str) -> None:
         await self._run(self._objects.hide, bucket, key)

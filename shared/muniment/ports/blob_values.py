@@ -14,6 +14,8 @@ LockMode = Literal["COMPLIANCE", "GOVERNANCE"]
 EDGE: Final = 64 * 1024 + 128
 """Bytes at either end of an object that a hash keeps, for header readers. The odd 128: a zip archive's end records
 before the longest comment it may have."""
+QUICK: Final = 1024 * 1024
+"""Bytes up to which an object is read in one piece, in memory."""
 MAX_RANGE: Final = 64 * 1024 * 1024
 """The longest range one read may ask for, so that no declared size becomes an allocation."""
 

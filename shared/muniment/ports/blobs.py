@@ -15,6 +15,7 @@ from typing import Protocol
 from muniment.ports.blob_values import (
     EDGE,
     MAX_RANGE,
+    QUICK,
     Edges,
     HashResult,
     ListCursor,
@@ -36,6 +37,7 @@ from muniment.ports.blob_values import (
 __all__ = [
     "EDGE",
     "MAX_RANGE",
+    "QUICK",
     "BlobReader",
     "BlobStore",
     "Edges",
@@ -141,14 +143,25 @@ class BlobStore(Protocol):
         """
         ...
 
+    async def read_whole(self, location: Located, *, at_most: int = QUICK) -> bytes | None:
+        """All bytes of a small version, in one request; None if there are more than `at_most`."""
+        ...
+
     async def read_range(self, location: Located, *, offset: int, length: int) -> bytes:
         """`length` bytes from `offset`, fewer only where the object ends; at most `MAX_RANGE` (`ValueError`)."""
         ...
 
     async def hash(
-        self, location: Located, *, progress: Progress | None = None, cancel: threading.Event | None = None
+        self,
+        location: Located,
+        *,
+        expected_size: int | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
     ) -> HashResult:
         """SHA-256 and size of every byte of exactly this version.
+
+        `expected_size` decides nothing but the way: up to `QUICK` bytes are read in one piece.
 
         A body that is cut short is `StoreUnavailable`: no digest is given for bytes that the store did not deliver in
         full. A digest other than the expected one may still be damage on the way: read twice before believing it.
@@ -195,8 +208,8 @@ class BlobStore(Protocol):
         """The version's lock, past ones included; None if it never had one."""
         ...
 
-    async def copy(self, source: ObjectVersion, bucket: str, key: str) -> ObjectVersion:
-        """Copy a version inside the store, and return what was stored (its ETag may differ; hash it).
+    async def copy(self, source: ObjectVersion, bucket: str, key: str) -> Location:
+        """Copy a version inside the store, and return what was stored (hash it).
 
         Every byte is read from `source.version_id` under the condition that its ETag still is `source.etag`: otherwise
         `PreconditionFailed` (`source_changed`). A repetition makes another version. Locks are no part of a copy,

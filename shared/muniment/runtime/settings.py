@@ -103,6 +103,8 @@ class ValidatorSettings(Section):
     """The checksum validator."""
 
     workers: Annotated[int, Field(ge=1, le=256)] = 16
+    at_once_bytes: Annotated[int, Field(ge=0, le=64 * 1024**2)] = 8 * 1024**2
+    """Publications up to this size are read as their event arrives; larger ones become jobs that workers lease."""
     lease_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
     retry_base_s: Annotated[float, Field(gt=0, le=600)] = 1.0
     max_attempts: Annotated[int, Field(ge=1, le=10_000)] = 200

@@ -92,6 +92,20 @@ class BlobContract(LocksContract, TransfersContract):
         assert abs(first.last_modified - datetime.now(UTC)) < timedelta(hours=1)
         assert first.lock is None
 
+    @pytest.mark.parametrize("size", [0, 1, 1000, 1024 * 1024, 1024 * 1024 + 1])
+    async def test_a_small_version_is_read_whole(self, store: BlobStore, bucket: str, size: int) -> None:
+        data = pattern(size)
+        old = await store.put(bucket, "k", data)
+        await store.put(bucket, "k", b"a newer version")
+        assert await store.read_whole(old) == (data if size <= 1024 * 1024 else None)
+        assert await store.read_whole(old, at_most=size) == data
+        if size:
+            assert await store.read_whole(old, at_most=size - 1) is None
+        # A wrong expectation changes nothing.
+        told = [await store.hash(old, expected_size=expected) for expected in (None, size, 0, 1024 * 1024)]
+        assert all(result == told[0] for result in told)
+        assert (told[0].sha256, told[0].size) == (hashlib.sha256(data).hexdigest(), size)
+
     async def test_a_hidden_key_keeps_its_versions(self, store: BlobStore, bucket: str) -> None:
         location = await store.put(bucket, "k", b"kept")
         await store.hide(bucket, "k")
@@ -131,6 +145,8 @@ class BlobContract(LocksContract, TransfersContract):
         for attempt in (
             store.stat(missing.bucket, missing.key, missing.version_id),
             store.hash(missing),
+            store.hash(missing, expected_size=1),
+            store.read_whole(missing),
             store.read_range(missing, offset=0, length=1),
             store.lock(missing, until(20)),
             store.retention(missing),

@@ -20,6 +20,7 @@ from muniment.adapters.memory.objects import Objects, md5_etag, without_lock
 from muniment.adapters.memory.urls import MAX_PARTS, Answer, Grant, UrlSigner
 from muniment.contracts.errors import Conflict, MunimentError, NotFound, PreconditionFailed, Rejected
 from muniment.ports.blobs import (
+    QUICK,
     BlobReader,
     Edges,
     HashResult,
@@ -99,8 +100,17 @@ class MemoryBlobStore:
         check_range(offset, length)
         return self._objects.data(location)[offset : offset + length]
 
+    async def read_whole(self, location: Located, *, at_most: int = QUICK) -> bytes | None:
+        data = self._objects.find(location.bucket, location.key, location.version_id).data or b""
+        return data if len(data) <= at_most else None
+
     async def hash(
-        self, location: Located, *, progress: Progress | None = None, cancel: threading.Event | None = None
+        self,
+        location: Located,
+        *,
+        expected_size: int | None = None,
+        progress: Progress | None = None,
+        cancel: threading.Event | None = None,
     ) -> HashResult:
         with self.open(location, cancel=cancel) as reader:
             return hash_reader(reader, progress)
@@ -154,7 +164,7 @@ class MemoryBlobStore:
             raise without_lock(location.bucket)
         return version.lock
 
-    async def copy(self, source: ObjectVersion, bucket: str, key: str) -> ObjectVersion:
+    async def copy(self, source: ObjectVersion, bucket: str, key: str) -> Location:
         version = self._objects.find(source.bucket, source.key, source.version_id)
         if version.etag != source.etag:
             raise PreconditionFailed(
@@ -163,7 +173,7 @@ class MemoryBlobStore:
                 expected=f"ETag {source.etag}",
                 actual=f"ETag {version.etag}",
             )
-        return self._objects.add(bucket, key, version.data, version.content_type, etag=version.etag).stated()
+        return self._objects.add(bucket, key, version.data, version.content_type, etag=version.etag).location
 
     async def hide(self, bucket: str, key: str) -> None:
         self._objects.add(bucket, key, None, "", etag="")

@@ -1,4 +1,4 @@
-"""The one minio-py client behind the adapter, its connections and its threads."""
+"""The clients behind the adapter, their connections and threads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import ParamSpec, TypeVar
 
 import urllib3
 from minio import Minio
-from urllib3.exceptions import ProtocolError
 
 from muniment.adapters.s3.errors import asking
+from muniment.adapters.s3.exchange import S3Exchange
 from muniment.adapters.s3.options import S3Options, host_of
-from muniment.ports.blobs import StoreUnavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -27,6 +26,8 @@ class S3Connection:
         self.options = options
         self._http = _connections(options, options.connect_timeout, options.read_timeout, options.retries)
         self._probe_http = _connections(options, options.ping_timeout / 2, options.ping_timeout / 2, 0)
+        self.exchange = S3Exchange(options)
+        """For short requests."""
         self.client = _client(options, options.endpoint, self._http)
         self.prober = _client(options, options.endpoint, self._probe_http)
         """The same store with short time-outs and no second try."""
@@ -47,21 +48,12 @@ class S3Connection:
     ) -> urllib3.BaseHTTPResponse:
         """A signed request whose whole answer is in memory; for what minio-py has no public method for.
 
-        That is: conditional writes (`If-None-Match`), one page of a versions listing, multipart uploads that others
-        fill, and `x-amz-bypass-governance-retention`. This is the only use of a private name of minio-py 7.2.
+        That is: one page of a versions listing, and multipart uploads that others fill. This is the only use of a
+        private name of minio-py 7.2.
         """
         return self.client._execute(  # noqa: SLF001 - see the docstring; pinned to minio < 8
             method, bucket, key, body=body, headers=dict(headers or {}), query_params=dict(query or {})
         )
-
-    def repeatable(self, call: Callable[[], T]) -> T:
-        """Run a write that may be repeated, once more if its connection broke: one from the pool may have died idle."""
-        try:
-            return call()
-        except StoreUnavailable as error:
-            if not isinstance(error.__cause__, ProtocolError):
-                raise
-        return call()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A short call in a thread. Cancelling the caller does not stop it: the time-outs do."""
@@ -77,7 +69,8 @@ class S3Connection:
             return self.prober.bucket_exists(bucket)
 
     async def aclose(self) -> None:
-        """Wait for running calls (their time-outs bound that), then close every connection."""
+        """Wait for running calls in threads (their time-outs bound that), then close every connection."""
+        await self.exchange.aclose()
         for pool in (self._calls, self._streams):
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
         self._http.clear()

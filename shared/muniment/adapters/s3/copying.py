@@ -18,7 +18,7 @@ async def copy(
     """Copy `source`; every request names its version-id and its ETag. A copy in parts that fails is given up whole."""
     options = connection.options
     if source.size <= options.copy_part_size:
-        version_id = await connection.run(multipart.copy_whole, source, bucket, key)
+        version_id = await multipart.copy_whole(source, bucket, key)
         return Location(bucket, key, version_id)
     upload_id = await connection.run(multipart.create, bucket, key, "application/octet-stream")
     places = asyncio.Semaphore(options.copy_parts_at_once)

@@ -71,47 +71,52 @@ class asking:  # noqa: N801 - reads as a word: `with asking("bucket/key"):`
             raise translated from error
 
     def _translate(self, error: BaseException) -> MunimentError | None:
+        where = self._where
         if isinstance(error, S3Error):
-            return self._of_code(error.code or "", error.response.status, error.message or "")
+            return what_was_said(
+                where, error.code or "", error.response.status, error.message or "", versioned=self._versioned
+            )
         if isinstance(error, ServerError):
-            return self._of_code("", error.status_code, "no details")
+            return what_was_said(where, "", error.status_code, "no details", versioned=self._versioned)
         if isinstance(error, InvalidResponseError):
             status = error._code  # noqa: SLF001 - the status is kept nowhere else: an answer that is not XML
-            return self._of_code("", status, "an answer that is not XML; is a proxy in between?")
+            return what_was_said(where, "", status, "an answer that is not XML; is a proxy in between?")
         if isinstance(error, (urllib3.exceptions.HTTPError, OSError)):
-            return unavailable(self._where, _reason(error))
+            return unavailable(where, _reason(error))
         if isinstance(error, (ParseError, ValueError, LookupError)):  # names were checked: it is the answer
-            return unavailable(self._where, f"unreadable answer: {error}")
+            return unavailable(where, f"unreadable answer: {error}")
         return None
 
-    def _of_code(self, code: str, status: int, message: str) -> MunimentError:
-        where, said = self._where, f"{status} {code}".strip()
-        if code in _WRITE_CONFLICT:
-            return StoreUnavailable("write_conflict", f"{where}: another write was under way", actual=said)
-        if status >= 500 or status in {408, 429} or code in _PASSING:
-            return unavailable(where, f"{said}: {message}")
-        if code in _NO_LOCK:
-            return without_object_lock(where)
-        if code in _NOT_FOUND:
-            return NotFound(_NOT_FOUND[code], f"{where} does not exist in the store", actual=said)
-        if status == 404 or (self._versioned and code in _NOT_A_VERSION):
-            return NotFound("object_not_found", f"{where} does not exist in the store", actual=said)
-        if status == 412:
-            return PreconditionFailed("precondition_failed", f"{where} is not in the named state", actual=said)
-        if status == 413 or code == "EntityTooLarge":
-            return TooLarge("object_too_large", f"{where} is larger than the store takes", actual=said)
-        if code in _PARTS:
-            return Rejected("parts_invalid", f"{where}: {message}", actual=said)
-        if code in _NAMES:
-            return Rejected("object_key_invalid", f"{where}: the store does not take this name", actual=said)
-        if status in {401, 403} or code in _CREDENTIALS:
-            return Misconfigured(
-                "store_access_denied",
-                f"{where}: the store refuses these credentials this operation",
-                actual=said,
-                hint="check the access key, its policy, and that both clocks are right",
-            )
-        return Misconfigured("store_refused", f"{where}: the store refuses the request: {message}", actual=said)
+
+def what_was_said(where: str, code: str, status: int, message: str, *, versioned: bool = False) -> MunimentError:
+    """The error that an answer with this code and status is. `versioned`: a version-id was named."""
+    said = f"{status} {code}".strip()
+    if code in _WRITE_CONFLICT:
+        return StoreUnavailable("write_conflict", f"{where}: another write was under way", actual=said)
+    if status >= 500 or status in {408, 429} or code in _PASSING:
+        return unavailable(where, f"{said}: {message}")
+    if code in _NO_LOCK:
+        return without_object_lock(where)
+    if code in _NOT_FOUND:
+        return NotFound(_NOT_FOUND[code], f"{where} does not exist in the store", actual=said)
+    if status == 404 or (versioned and code in _NOT_A_VERSION):
+        return NotFound("object_not_found", f"{where} does not exist in the store", actual=said)
+    if status == 412:
+        return PreconditionFailed("precondition_failed", f"{where} is not in the named state", actual=said)
+    if status == 413 or code == "EntityTooLarge":
+        return TooLarge("object_too_large", f"{where} is larger than the store takes", actual=said)
+    if code in _PARTS:
+        return Rejected("parts_invalid", f"{where}: {message}", actual=said)
+    if code in _NAMES:
+        return Rejected("object_key_invalid", f"{where}: the store does not take this name", actual=said)
+    if status in {401, 403} or code in _CREDENTIALS:
+        return Misconfigured(
+            "store_access_denied",
+            f"{where}: the store refuses these credentials this operation",
+            actual=said,
+            hint="check the access key, its policy, and that both clocks are right",
+        )
+    return Misconfigured("store_refused", f"{where}: the store refuses the request: {message}", actual=said)
 
 
 def unavailable(where: str, reason: str) -> StoreUnavailable:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
+from datetime import UTC
 from typing import Final
 
 from minio.retention import Retention
-from minio.xml import marshal
 
 from muniment.adapters.s3.connection import S3Connection
 from muniment.adapters.s3.errors import asking, without_object_lock
@@ -15,17 +16,19 @@ from muniment.adapters.s3.reading import lock_mode, name
 from muniment.contracts.errors import Misconfigured, NotFound
 from muniment.ports.blobs import Located, Lock, ObjectLocked
 
+_NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
+_TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 _BYPASS: Final = {"x-amz-bypass-governance-retention": "true"}
 
 
 class S3Locks:
-    """Blocking calls about retention."""
+    """Calls about retention; putting one is a short request in the event loop, the rest blocks and is for threads."""
 
     def __init__(self, connection: S3Connection) -> None:
         self._connection = connection
         self._lockable: set[str] = set()
 
-    def lock(self, location: Located, lock: Lock) -> Lock:
+    async def lock(self, location: Located, lock: Lock) -> Lock:
         """Ask for the lock, and only if that is refused look at what is there: one request where there is no lock yet.
 
         0. Once per bucket, make sure that it can hold locks: SeaweedFS takes them anyway, and then does not keep them.
@@ -35,20 +38,20 @@ class S3Locks:
            gets weaker; between the two requests a longer GOVERNANCE lock put by someone else could be overtaken.
         """
         where = name(location.bucket, location.key, location.version_id)
-        self.require_lockable(location.bucket)
+        await self.require_lockable(location.bucket)
         try:
-            self._connection.repeatable(lambda: self._put(location, lock))
+            await self._put(location, lock)
             return lock
         except Misconfigured as refusal:
-            existing = self.retention(location)
+            existing = await self._connection.run(self.retention, location)
             if existing is None:
                 raise lock_refused(where, lock, None) from refusal
         if existing.covers(lock):
             return existing
         joined = existing.joined(lock)
+        stricter = existing.mode == "GOVERNANCE" and joined.mode == "COMPLIANCE"
         try:
-            stricter = existing.mode == "GOVERNANCE" and joined.mode == "COMPLIANCE"
-            self._connection.repeatable(lambda: (self._put_stricter if stricter else self._put)(location, joined))
+            await self._put(location, joined, _BYPASS if stricter else {})
         except Misconfigured as refusal:
             raise lock_refused(where, lock, existing) from refusal
         return joined
@@ -56,7 +59,7 @@ class S3Locks:
     def retention(self, location: Located) -> Lock | None:
         """The lock of a version, or None."""
         where = name(location.bucket, location.key, location.version_id)
-        self.require_lockable(location.bucket)
+        self._check_lockable(location.bucket)
         try:
             with asking(where, versioned=True):
                 found: Retention | None = self._connection.client.get_object_retention(
@@ -100,38 +103,38 @@ class S3Locks:
             raise
         return True
 
-    def require_lockable(self, bucket: str) -> None:
+    async def require_lockable(self, bucket: str) -> None:
         """Raise `bucket_without_object_lock`, unless the bucket has it; asked once, for it cannot be switched off."""
+        if bucket not in self._lockable:
+            await self._connection.run(self._check_lockable, bucket)
+
+    def _check_lockable(self, bucket: str) -> None:
         if bucket not in self._lockable:
             if not self.bucket_has_lock(bucket):
                 raise without_object_lock(bucket)
             self._lockable.add(bucket)
 
-    def _put(self, location: Located, lock: Lock) -> None:
-        with asking(name(location.bucket, location.key, location.version_id)):
-            self._connection.client.set_object_retention(
-                location.bucket, location.key, Retention(lock.mode, lock.until), version_id=location.version_id
-            )
-
-    def _put_stricter(self, location: Located, lock: Lock) -> None:
-        """`_put` with the header that minio-py's method has no parameter for."""
-        body: bytes = marshal(Retention(lock.mode, lock.until))
-        with asking(name(location.bucket, location.key, location.version_id)):
-            self._connection.request(
-                "PUT",
-                location.bucket,
-                location.key,
-                body=body,
-                headers={**_BYPASS, "Content-MD5": content_md5(body)},
-                query={"retention": "", "versionId": location.version_id},
-            )
+    async def _put(self, location: Located, lock: Lock, headers: Mapping[str, str] | None = None) -> None:
+        until = lock.until.astimezone(UTC).strftime(_TIME)
+        asked = f"<Mode>{lock.mode}</Mode><RetainUntilDate>{until}</RetainUntilDate>"
+        data = f'<Retention xmlns="{_NAMESPACE}">{asked}</Retention>'.encode()
+        await self._connection.exchange.ask(
+            "PUT",
+            location.bucket,
+            location.key,
+            name(location.bucket, location.key, location.version_id),
+            query={"retention": "", "versionId": location.version_id},
+            headers={**(headers or {}), "Content-MD5": content_md5(data), "Content-Type": "application/xml"},
+            body=data,
+            repeatable=True,
+        )
 
 
 def lock_headers(lock: Lock) -> dict[str, str]:
     """The headers that put a lock on an object as it is written."""
     return {
         "x-amz-object-lock-mode": lock.mode,
-        "x-amz-object-lock-retain-until-date": lock.until.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "x-amz-object-lock-retain-until-date": lock.until.astimezone(UTC).strftime(_TIME),
     }
 
 

@@ -83,17 +83,21 @@ class S3Multipart:
             if error.code != "upload_not_found":
                 raise
 
-    def copy_whole(self, source: ObjectVersion, bucket: str, key: str) -> str:
-        """Copy within one request; the new version-id."""
+    async def copy_whole(self, source: ObjectVersion, bucket: str, key: str) -> str:
+        """Copy within one request, in the event loop; the new version-id."""
         where = name(bucket, key, None)
+        headers = {**_source(source).gen_copy_headers(), "Content-Type": "application/octet-stream"}
         try:
-            with asking(f"{source}", versioned=True):
-                done = self._connection.client.copy_object(bucket, key, _source(source))
+            answer = await self._connection.exchange.ask(
+                "PUT", bucket, key, f"{source}", versioned=True, headers=headers
+            )
         except PreconditionFailed as error:
             raise _changed(source) from error
-        if not done.version_id:
+        with asking(where):
+            _check_late_error(where, answer.body or b"")
+        version_id = answer.headers.get("x-amz-version-id")
+        if not version_id:
             raise without_versioning(where, "a copy without a version-id")
-        version_id: str = done.version_id
         return version_id
 
     def copy_part(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 import time
@@ -38,7 +39,7 @@ _TAKEN: Final = {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}
 
 
 class S3Objects:
-    """Blocking writes and listings."""
+    """Writes, in the event loop; listings and buckets, which block and are for threads."""
 
     def __init__(self, connection: S3Connection, reading: S3Reading, locks: S3Locks) -> None:
         self._connection = connection
@@ -63,30 +64,28 @@ class S3Objects:
                 raise fault
             time.sleep(0.1)
 
-    def put(self, bucket: str, key: str, data: bytes, content_type: str, lock: Lock | None) -> Location:
+    async def put(self, bucket: str, key: str, data: bytes, content_type: str, lock: Lock | None) -> Location:
         """One PUT."""
-        return self._put(bucket, key, data, content_type, lock, {})
+        return await self._put(bucket, key, data, content_type, lock, {})
 
-    def put_once(self, bucket: str, key: str, data: bytes, content_type: str, lock: Lock | None) -> PutOnce:
+    async def put_once(self, bucket: str, key: str, data: bytes, content_type: str, lock: Lock | None) -> PutOnce:
         """Write if nothing is there, else compare; again where the store says that it could not tell (409)."""
         pause = _FIRST_PAUSE
         for attempt in range(1, _WRITE_ONCE_TRIES + 1):
             try:
-                location = self._connection.repeatable(
-                    lambda: self._put(bucket, key, data, content_type, lock, {"If-None-Match": "*"})
-                )
+                location = await self._put(bucket, key, data, content_type, lock, {"If-None-Match": "*"})
                 return PutOnce(location, created=True)
             except PreconditionFailed:
-                existing = self._same(bucket, key, data)
+                existing = await self._same(bucket, key, data)
             except StoreUnavailable as error:
                 if error.code != "write_conflict" or attempt == _WRITE_ONCE_TRIES:
                     raise
                 existing = None
             if existing is not None:
                 if lock is not None and not (existing.lock and existing.lock.covers(lock)):
-                    self._locks.lock(existing, lock)
+                    await self._locks.lock(existing, lock)
                 return PutOnce(Location(existing.bucket, existing.key, existing.version_id), created=False)
-            time.sleep(pause * (0.5 + random.random()))  # noqa: S311 - spreads writers, guards nothing
+            await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - spreads writers, guards nothing
             pause *= 2
         raise StoreUnavailable("write_conflict", f"{name(bucket, key, None)} came and went while it was written")
 
@@ -107,17 +106,18 @@ class S3Objects:
         with asking(check_bucket(bucket)):
             return _page(bucket, self._connection.request("GET", bucket, query=query).data)
 
-    def _put(
+    async def _put(
         self, bucket: str, key: str, data: bytes, content_type: str, lock: Lock | None, headers: dict[str, str]
     ) -> Location:
         where = name(bucket, key, None)
         headers |= {"Content-Type": content_type, "Content-MD5": content_md5(data)}
         if lock is not None:
-            self._locks.require_lockable(bucket)
+            await self._locks.require_lockable(bucket)
             headers |= lock_headers(lock)
         try:
-            with asking(where):
-                answer = self._connection.request("PUT", bucket, key, body=data, headers=headers)
+            answer = await self._connection.exchange.ask(
+                "PUT", bucket, key, where, headers=headers, body=data, repeatable="If-None-Match" in headers
+            )
         except Misconfigured as refusal:
             if lock is None or refusal.code == "store_access_denied":
                 raise
@@ -127,10 +127,10 @@ class S3Objects:
             raise without_versioning(where, "a write without a version-id")
         return Location(bucket, key, version_id)
 
-    def _same(self, bucket: str, key: str, data: bytes) -> ObjectVersion | None:
+    async def _same(self, bucket: str, key: str, data: bytes) -> ObjectVersion | None:
         """The latest version if it holds these bytes; None if it is gone. Raises `object_conflict`."""
         try:
-            version, found = self._reading.latest_if_size(bucket, key, len(data))
+            version, found = await self._reading.latest_if_size(bucket, key, len(data))
         except NotFound as error:
             if error.code == "object_not_found":
                 return None

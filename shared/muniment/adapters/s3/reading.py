@@ -79,21 +79,36 @@ class EmptyReader:
 
 
 class S3Reading:
-    """Blocking reads. Every answer is checked to be for the version that was asked for."""
+    """Short reads in the event loop, others blocking, for threads. Every answer must be for the version asked for."""
 
     def __init__(self, connection: S3Connection) -> None:
         self._connection = connection
+        self._exchange = connection.exchange
         self._options = connection.options
 
-    def stat(self, bucket: str, key: str, version_id: str | None = None) -> ObjectVersion:
+    async def stat(self, bucket: str, key: str, version_id: str | None = None) -> ObjectVersion:
         """The headers of a version, or of the latest."""
         where = name(bucket, key, version_id)
-        with asking(where, versioned=version_id is not None):
-            found = self._connection.client.stat_object(bucket, key, version_id=version_id)
-        headers: Mapping[str, str] = found.metadata or {}
+        query = {} if version_id is None else {"versionId": version_id}
+        answer = await self._exchange.ask("HEAD", bucket, key, where, versioned=version_id is not None, query=query)
         if version_id is not None:
-            check_version(where, headers, version_id)
-        return version_of(bucket, key, headers)
+            check_version(where, answer.headers, version_id)
+        return version_of(bucket, key, answer.headers)
+
+    async def whole(self, location: Located, at_most: int) -> bytes | None:
+        """All bytes of a version in memory; None if there are more than `at_most`."""
+        where = name(location.bucket, location.key, location.version_id)
+        answer = await self._exchange.ask(
+            "GET",
+            location.bucket,
+            location.key,
+            where,
+            versioned=True,
+            query={"versionId": location.version_id},
+            at_most=at_most,
+        )
+        check_version(where, answer.headers, location.version_id)
+        return answer.body
 
     @contextmanager
     def open(
@@ -112,17 +127,11 @@ class S3Reading:
             size = _body_size(where, response, offset, length)
             yield self._watched(response, size, where, cancelled)
 
-    def latest_if_size(self, bucket: str, key: str, size: int) -> tuple[ObjectVersion, bytes | None]:
+    async def latest_if_size(self, bucket: str, key: str, size: int) -> tuple[ObjectVersion, bytes | None]:
         """The latest version, with its bytes if there are exactly `size` of them: to compare, in one request."""
-        where = name(bucket, key, None)
-        response = self._get(bucket, key, None, 0, None)
-        if response is None:
-            raise unavailable(where, "a whole read was refused as a range")
-        with _closing(response):
-            latest = version_of(bucket, key, response.headers)
-            if latest.size != size:
-                return latest, None
-            return latest, b"".join(self._watched(response, size, where, never).read_chunks())
+        answer = await self._exchange.ask("GET", bucket, key, name(bucket, key, None), at_most=size)
+        latest = version_of(bucket, key, answer.headers)
+        return latest, answer.body if latest.size == size else None
 
     def read_range(self, location: Located, offset: int, length: int) -> bytes:
         """A range in memory."""

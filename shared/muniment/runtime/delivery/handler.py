@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from muniment.contracts.errors import Rejected
 from muniment.contracts.model import Payload
@@ -25,6 +25,9 @@ class Handler(Generic[E, P]):
     the transaction. Errors mean: `Rejected` -> `reject` in a transaction of its own; `Transient` -> tried again, then
     a retry topic; anything else -> dead letter. A batch that fails is taken apart and each event tried alone.
     """
+
+    idempotent: ClassVar[bool] = False
+    """Its effect is the same however often an event comes, by keys of its own: delivery keeps no inbox row for it."""
 
     async def prepare(self, item: Incoming[E]) -> P:
         """Effects outside the database, idempotent. The result is handed to `apply`."""

@@ -110,7 +110,7 @@ class Processor:
         """Leave out duplicates inside the batch, and known ones before they would be prepared again."""
         unique = {(item.inbox_key, item.digest): item for item in reversed(items)}
         kept = [item for item in items if unique.get((item.inbox_key, item.digest)) is item]
-        costly = [item for item in kept if not isinstance(item.route.handler, SimpleHandler)]
+        costly = [item for item in kept if not isinstance(item.route.handler, SimpleHandler) and _remembered(item)]
         if not costly:
             return kept
         rows = await self.transactions.pool.fetch(SQL["known_inbox"], [item.inbox_key for item in costly])
@@ -142,10 +142,10 @@ class Processor:
 
     async def _claim(self, tx: Tx, prepared: Sequence[Prepared]) -> tuple[list[Prepared], list[Refusal]]:
         """Claim the inbox rows: what is new, and what has a known id with other content."""
-        if not prepared:
-            return [], []
         # Sorted, so that two transactions that claim the same keys never wait for each other in a circle.
-        ordered = sorted(prepared, key=lambda pair: pair[0].inbox_key)
+        ordered = sorted((pair for pair in prepared if _remembered(pair[0])), key=lambda pair: pair[0].inbox_key)
+        if not ordered:
+            return list(prepared), []
         rows = await tx.connection.fetch(
             SQL["claim_inbox"], [item.inbox_key for item, _ in ordered], [item.digest for item, _ in ordered]
         )
@@ -153,7 +153,9 @@ class Processor:
         fresh: list[Prepared] = []
         others: list[Prepared] = []
         for pair in prepared:
-            if pair[0].inbox_key in claimed:
+            if not _remembered(pair[0]):
+                fresh.append(pair)
+            elif pair[0].inbox_key in claimed:
                 claimed.discard(pair[0].inbox_key)
                 fresh.append(pair)
             else:
@@ -271,6 +273,10 @@ class Processor:
         if outages in (1, 10) or outages % 60 == 0:
             log.warning("the database is away; waiting", tries=outages, error=repr(error)[:300])
         await asyncio.sleep(min(_BACKOFF_MAX_S, 0.1 * 2 ** min(outages, 8)) * random.uniform(0.5, 1.0))  # noqa: S311  # reason: jitter, no secret
+
+
+def _remembered(item: Item) -> bool:
+    return not item.route.handler.idempotent
 
 
 def _conflict(item: Item) -> Refusal:

@@ -73,6 +73,8 @@ class Relay:
         while not await connection.fetchval(SQL["lead"], channel):  # noqa: ASYNC110  # reason: a lock has no event
             await asyncio.sleep(_CANDIDATE_S)
         await connection.add_listener(channel, self._notified)
+        # What a crash forgets is that rows were sent: they are sent again, and their readers know them.
+        await connection.execute(SQL["forgetful"])
         self.leading = True
         log.debug("relay leads", service=self.service)
         failures = 0

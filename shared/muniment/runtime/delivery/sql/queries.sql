@@ -19,6 +19,9 @@ SELECT pg_notify($1, '')
 -- name: lead
 SELECT pg_try_advisory_lock(hashtextextended($1, 0))
 
+-- name: forgetful
+SET synchronous_commit = off
+
 -- name: unsent
 SELECT seq, aggregatetype, aggregateid, payload, headers
 FROM outbox
