@@ -94,19 +94,20 @@ class Intake:
 
         Raises `Transient` with `retry_after`: `intake_busy`, `intake_paused`, `pipeline_full`.
         """
-        async with self._place(self.max_pipeline):
+        async with self._place(1):
             yield
 
     async def complete(self) -> AsyncIterator[None]:
-        """The same for what completes one: the pipeline has twice the room, so that what was begun can end."""
-        async with self._place(2 * self.max_pipeline):
+        """The same for what completes one, with twice the room: what was begun goes before what is new."""
+        async with self._place(2):
             yield
 
     @asynccontextmanager
-    async def _place(self, max_pipeline: int) -> AsyncIterator[None]:
+    async def _place(self, room: int) -> AsyncIterator[None]:
         clock = asyncio.get_running_loop().time
-        if self.in_flight >= self.max_in_flight:
-            raise self._refusal("intake_busy", "too many requests are being served", self.max_in_flight, self._served)
+        max_in_flight, max_pipeline = room * self.max_in_flight, room * self.max_pipeline
+        if self.in_flight >= max_in_flight:
+            raise self._refusal("intake_busy", "too many requests are being served", max_in_flight, self._served)
         self.in_flight += 1
         try:
             await self._count()
