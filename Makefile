@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA ?= .muniment
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test bench check fmt lint types schemas lock clean
+.PHONY: help setup demo up test bench overload check fmt lint types schemas lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test: setup ## set up what is missing and run the whole suite
 
 bench: setup ## measure this machine (JSON lines); ONLY=name runs one benchmark
 	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+overload: setup ## ten times what the stack can take; SECONDS=120 SEED=1
+	@$(BIN)/python -m tests.faults.overload --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1)
 
 check: lint types test ## everything that CI runs
 

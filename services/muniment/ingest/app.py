@@ -53,9 +53,16 @@ def build(deps: Deps) -> Built:
     cleaning = Cleaning(store, deps.transactions, transfers, timedelta(seconds=settings.abandon_after_s))
     extra_topics = sorted(set(settings.topic_accounts) - {topics.TRAINING_COMPLETED.wire_name(kafka.topic_prefix)})
 
+    intake = Intake(
+        deps.pool,
+        max_pipeline=settings.max_pipeline,
+        max_in_flight=settings.max_in_flight,
+        ended=lambda: waiters.woken,
+    )
+
     return Built(
         routes=routing_table(TrainingCompletedHandler(producers, files, store), store, waiters, extra_topics),
-        router=router(store, uploads, waiters, Intake(deps.pool), Refusals(deps.transactions)),
+        router=router(store, uploads, waiters, intake, Refusals(deps.transactions)),
         tasks=(cleaning.run,),
     )
 

@@ -59,7 +59,7 @@ def router(store: Store, uploads: Uploads, waiters: Waiters, intake: Intake, ref
     """The routes under `/publications`."""
     routes = APIRouter(prefix="/publications", tags=["ingest"])
 
-    @routes.post("", status_code=201)
+    @routes.post("", status_code=201, dependencies=[Depends(intake.begin)])
     async def begin_publication(
         principal: Writer,
         declared: Annotated[TrainingCompleted, Depends(AuditedBody(TrainingCompleted, refusals))],
@@ -67,7 +67,6 @@ def router(store: Store, uploads: Uploads, waiters: Waiters, intake: Intake, ref
         response: Response,
     ) -> dict[str, Any]:
         """Begin a publication: 201 and its upload slots, or 200 if the same `Idempotency-Key` has begun it before."""
-        await intake.check()
         async with refusals.audited(request, principal) as cause:
             begun = await uploads.begin(declared, _author(principal), cause, await idempotency_key(request))
         response.status_code = 201 if begun.created else 200
@@ -78,7 +77,7 @@ def router(store: Store, uploads: Uploads, waiters: Waiters, intake: Intake, ref
         """Fresh URLs for what is not in the store yet; parts that are there are marked done."""
         return {"files": await uploads.slots(ids.publication_id(publication_id), principal)}
 
-    @routes.post("/{publication_id}/complete", status_code=202)
+    @routes.post("/{publication_id}/complete", status_code=202, dependencies=[Depends(intake.complete)])
     async def complete_publication(
         principal: Writer,
         publication_id: str,
@@ -86,7 +85,6 @@ def router(store: Store, uploads: Uploads, waiters: Waiters, intake: Intake, ref
         request: Request,
     ) -> dict[str, Any]:
         """All bytes are in the store: pin them, and let the validator read them. May be repeated."""
-        await intake.check()
         async with refusals.audited(request, principal) as cause:
             said = {file.path: _arrival(file) for file in completed.files}
             publication = await uploads.complete(ids.publication_id(publication_id), said, principal, cause)

@@ -20,11 +20,14 @@ _POLL_S: Final = 1.0
 class Waiters:
     """The requests of this process that wait, by publication."""
 
+    woken: int = 0
+    """How many changes this process has made."""
     _waiting: dict[str, set[asyncio.Event]] = field(default_factory=dict)
 
     def wake(self, publication_ids: Iterable[str]) -> None:
         """These have changed: the transaction has committed."""
         for publication_id in publication_ids:
+            self.woken += 1
             for changed in self._waiting.get(publication_id, ()):
                 changed.set()
 

@@ -119,6 +119,8 @@ class Transient(MunimentError):
     """Nothing is wrong with the input; a dependency did not answer as it should. Retried with backoff."""
 
     http_status = 503
+    retry_after: int | None = None
+    """Seconds to wait, where that is known: work was bounded on purpose, and no fault is to be logged."""
 
 
 class Misconfigured(MunimentError):

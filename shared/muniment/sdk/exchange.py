@@ -8,9 +8,10 @@ is sent its result, or is thrown its error); the call's return value is the oper
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
 
 from muniment.contracts.errors import MunimentError, Transient
@@ -18,6 +19,11 @@ from muniment.sdk.problems import problem_of, unanswered
 from muniment.sdk.transfer.pool import Stop, pauses
 
 T = TypeVar("T")
+
+LONGEST_PAUSE_S: Final = 60
+"""A `Retry-After` above this is not waited for."""
+PATIENCE_S: Final = 120.0
+"""All pauses of one request together, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +109,13 @@ def advance(call: Call[T], outcome: Outcome) -> Effect | Done[T]:
 
 
 def ask(request: Request) -> Call[Answer]:
-    """The answer to a request, after retries where they are safe.
+    """The answer to a request, after retries where they are safe: six tries, `PATIENCE_S` of pauses at most.
 
     Raises the `MunimentError` the server answered with; `Transient` `server_unreachable` or `outcome_unknown` when
     there was no answer.
     """
     waits = pauses()
+    paused = 0.0
     while True:
         error: MunimentError
         try:
@@ -123,9 +130,14 @@ def ask(request: Request) -> Call[Answer]:
             error = problem_of(answer.status, answer.headers.get("content-type", ""), answer.body)
             again, asked_pause = request.repeatable and isinstance(error, Transient), _retry_after(answer)
         pause = next(waits, None)
-        if not again or pause is None or asked_pause > 60:
+        if not again or pause is None or asked_pause > LONGEST_PAUSE_S:
             raise error
-        yield Pause(max(pause, asked_pause))
+        # Never sooner than asked, and not all at once: many were told the same number.
+        pause = max(pause, asked_pause * random.uniform(1.0, 1.25))  # noqa: S311  # reason: jitter is no secret
+        paused += pause
+        if paused > PATIENCE_S:
+            raise error
+        yield Pause(pause)
 
 
 def request(

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -325,7 +326,13 @@ async def ingest(ingest_dsn: str, settings: IngestSettings) -> AsyncIterator[Ing
 @pytest.fixture
 async def http(ingest: Ingest) -> AsyncIterator[Http]:
     """A client; the name in `as_` is its token."""
-    intake = Intake(ingest.pool)
+    async with client_of(ingest, Intake(ingest.pool)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def client_of(ingest: Ingest, intake: Intake) -> AsyncIterator[Http]:
+    """A client of ingest's routes behind these bounds."""
     app = build_app(
         version="0",
         routers=[router(ingest.store, ingest.uploads, ingest.waiters, intake, Refusals(ingest.transactions))],

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 from muniment.contracts import topics
-from muniment.contracts.errors import Transient
-from muniment.ingest.intake import Intake
 
 from .conftest import LANDING, MODELS, Http, Ingest, declared
 
@@ -471,28 +469,6 @@ async def test_a_store_that_is_away_is_503_and_the_same_key_goes_on(ingest: Inge
     assert await ingest.audits() == []
     ingest.blobs.away = False
     await http.begin(landed, key="k1")
-
-
-async def test_intake_pauses_while_too_much_waits(ingest: Ingest) -> None:
-    await published_rows(ingest, 3)
-    await Intake(ingest.pool, max_backlog=4).check()
-    paused = Intake(ingest.pool, max_backlog=3)
-    with pytest.raises(Transient) as caught:
-        await paused.check()
-    assert caught.value.code == "intake_paused"
-    await ingest.pool.execute("UPDATE outbox SET sent_at = now()")
-    with pytest.raises(Transient):
-        await paused.check()  # counted less than a second ago
-    paused._counted_at = float("-inf")
-    await paused.check()
-
-
-async def published_rows(ingest: Ingest, count: int) -> None:
-    await ingest.pool.execute(
-        """INSERT INTO outbox (id, aggregatetype, aggregateid, type, payload, headers)
-        SELECT gen_random_uuid(), 't', 'k', 't', '', '[]' FROM generate_series(1, $1)""",
-        count,
-    )
 
 
 # -- looking

@@ -70,6 +70,10 @@ SELECT * FROM publication_summary WHERE stage = $3 AND position < $1 ORDER BY po
 SELECT * FROM publication_summary
 WHERE lower(model) = lower($3) AND stage = $4 AND position < $1 ORDER BY position DESC LIMIT $2
 
+-- name: pipeline
+-- How many are accepted and have not ended, counted no further than $1, from the index on (stage, position) alone.
+SELECT count(*) FROM (SELECT FROM publication WHERE stage IN ('trained', 'validating') LIMIT $1) AS under_way
+
 -- name: insert_uploads
 INSERT INTO upload (publication_id, sha256, size, bucket, key, part_size)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[])

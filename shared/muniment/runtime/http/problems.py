@@ -83,6 +83,8 @@ async def answer_problem(request: Request, error: Exception) -> Response:
 
 def log_problem(problem: Problem, error: Exception, scope: Mapping[str, Any]) -> None:
     """A fault of ours with its traceback; a part that is away in one line; the caller's faults not at all."""
+    if isinstance(error, Transient) and error.retry_after is not None:
+        return  # a line for each would be load upon load; who refuses says when it begins and ends
     where = {"method": scope.get("method"), "path": str(scope.get("path"))[:500]}
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request_failed", exc_info=error, **where)
@@ -101,7 +103,7 @@ def _of_ours(error: MunimentError) -> Problem:
     elif isinstance(error, Forbidden):
         headers["www-authenticate"] = 'Bearer realm="muniment", error="insufficient_scope"'
     elif isinstance(error, Transient):
-        headers["retry-after"] = str(RETRY_AFTER_S)
+        headers["retry-after"] = str(RETRY_AFTER_S if error.retry_after is None else error.retry_after)
     return Problem(error.http_status, detail, facts, headers)
 
 
