@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -72,7 +71,8 @@ async def _shape(report: Report, gib: float, files: int, rounds: int) -> None:
     middle = {name: quantile(values, 50) for name, values in got.items()}
     shape = {"gib": gib, "files": files, "n": rounds}
     for name, value in middle.items():
-        report.add(f"{name.rsplit('_', 1)[0]}_{stem}_{name.rsplit('_', 1)[1]}", value, name.rsplit("_", 1)[1], **shape)
+        what, unit = name.rsplit("_", 1)
+        report.add(f"{what}_{stem}_{unit}", value, {"mib": "MiB"}.get(unit, unit), **shape)
     ratios = [a / b for a, b in zip(got["publish_wall_s"], got["limit_wall_s"], strict=True)]
     report.add(f"publish_{stem}_over_limit", quantile(ratios, 50), "1", **shape, all=[round(one, 3) for one in ratios])
     report.add(f"download_{stem}_over_limit", middle["download_wall_s"] / middle["get_wall_s"], "1", gib=gib, n=1)
@@ -167,7 +167,9 @@ def _act(action: str, folder: Path, destination: Path) -> dict[str, float]:
 
 
 def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage: its maximum is handed on from the parent over fork and exec, and would hide a rise.
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("\nVmHWM:")[1].split()[0]) / 1024
 
 
 if __name__ == "__main__":
