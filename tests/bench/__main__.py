@@ -13,7 +13,7 @@ import uvloop
 
 from .report import Report
 
-NAMES = ("latency", "throughput")
+NAMES = ("latency", "throughput", "command_line", "start", "idle", "endurance", "big_files")
 
 
 def main() -> None:
