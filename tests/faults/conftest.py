@@ -20,7 +20,7 @@ from .load import Load
 from .sink import Sink
 
 _numbers = itertools.count(1)
-PATIENCE_S = 60.0
+PATIENCE_S = 30.0
 
 
 @dataclass

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from muniment.adapters.minio import MinioBlobStore
+from muniment.contracts import topics
 from muniment.contracts.errors import NotFound
 from muniment.contracts.topics import SERVICES
 from muniment.ports.blobs import ListCursor, Location
@@ -40,14 +41,32 @@ async def open_work(cluster: Cluster, connection: asyncpg.Connection[Any]) -> di
     await admin.start()
     await consumer.start()
     try:
+        partitions = await _partitions(cluster, admin)
+        ends = await consumer.end_offsets(partitions)
         for service in SERVICES:
-            offsets = await admin.list_consumer_group_offsets(f"{cluster.prefix}{service}")
-            ends = await consumer.end_offsets(list(offsets))
-            found[f"lag of {service}"] = sum(max(0, ends[one] - max(0, offsets[one].offset)) for one in offsets)
+            done = await admin.list_consumer_group_offsets(f"{cluster.prefix}{service}")
+            found[f"lag of {service}"] = sum(
+                ends[one] - max(0, done[one].offset if one in done else 0)
+                for one in partitions
+                if one.topic in _consumed(cluster, service)
+            )
     finally:
         await consumer.stop()
         await admin.close()
     return found
+
+
+def _consumed(cluster: Cluster, service: str) -> set[str]:
+    """The wire names that a service reads: what is declared for it, and its retry topics."""
+    mine = [topic for topic in topics.ALL if service in topic.consumers]
+    mine += [topics.retry_topic(service, delay) for delay in topics.RETRY_DELAYS_S]
+    return {topic.wire_name(cluster.prefix) for topic in mine}
+
+
+async def _partitions(cluster: Cluster, admin: AIOKafkaAdminClient) -> list[TopicPartition]:
+    names = [name for name in await admin.list_topics() if name.startswith(cluster.prefix)]
+    described = await admin.describe_topics(names)
+    return [TopicPartition(topic["topic"], one["partition"]) for topic in described for one in topic["partitions"]]
 
 
 async def quiet(cluster: Cluster, patience: float) -> tuple[dict[str, int], float]:
@@ -86,11 +105,12 @@ async def gather(cluster: Cluster, acknowledged: list[Acknowledged], sink: Sink,
 
 
 async def _read_topics(cluster: Cluster, facts: Facts) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=cluster.parts.kafka.bootstrap)
     consumer = AIOKafkaConsumer(bootstrap_servers=cluster.parts.kafka.bootstrap, auto_offset_reset="earliest")
+    await admin.start()
     await consumer.start()
     try:
-        names = [name for name in await consumer.topics() if name.startswith(cluster.prefix)]
-        partitions = [TopicPartition(name, one) for name in names for one in consumer.partitions_for_topic(name) or ()]
+        partitions = await _partitions(cluster, admin)
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         await consumer.seek_to_beginning()
@@ -100,6 +120,7 @@ async def _read_topics(cluster: Cluster, facts: Facts) -> None:
                     _take(facts, record, record.topic.removeprefix(cluster.prefix))
     finally:
         await consumer.stop()
+        await admin.close()
 
 
 def _take(facts: Facts, record: Any, topic: str) -> None:

@@ -53,7 +53,7 @@ class Replica:
         assert self.process is not None
         self.process.send_signal(number)
 
-    async def ended(self, seconds: float = 60) -> int:
+    async def ended(self, seconds: float = 30) -> int:
         """Wait until it has ended; the exit code (negative: the signal)."""
         assert self.process is not None
         async with asyncio.timeout(seconds):

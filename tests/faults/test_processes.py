@@ -40,7 +40,7 @@ async def test_killed_at_a_step_under_load(fleet: Fleet, seed: int, step: str) -
     await replica.start()
     began = time.monotonic()
     await loading
-    left, _ = await quiet(fleet.cluster, 60)
+    left, _ = await quiet(fleet.cluster, 30)
     print(f"{step}: caught up in {time.monotonic() - began:.1f} s")
     assert not any(left.values()), f"seed {seed}: {left}"
 
@@ -54,7 +54,7 @@ async def test_paused_beyond_its_session_it_changes_nothing(fleet: Fleet, seed: 
     await asyncio.sleep(PAUSE_S)
     replica.signal(signal.SIGCONT)
     await loading
-    left, _ = await quiet(fleet.cluster, 60)
+    left, _ = await quiet(fleet.cluster, 30)
     assert not any(left.values()), f"seed {seed}: {left}"
     assert replica.process is not None
     assert replica.process.returncode is None, f"seed {seed}: it did not survive its pause\n{replica.log}"
@@ -69,7 +69,7 @@ async def test_asked_to_stop_under_load_it_ends_in_order(fleet: Fleet, seed: int
     assert await replica.ended() == 0, f"seed {seed}\n{replica.log}"
     await replica.start()
     await loading
-    left, _ = await quiet(fleet.cluster, 60)
+    left, _ = await quiet(fleet.cluster, 30)
     assert not any(left.values()), f"seed {seed}: {left}"
 
 
