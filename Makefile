@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA ?= .muniment
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test bench check fmt lint types schemas lock clean
+.PHONY: help setup demo up test faults bench check fmt lint types schemas lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test: setup ## set up what is missing and run the whole suite
 
 bench: setup ## measure this machine (JSON lines); ONLY=name runs one benchmark
 	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+
+faults: setup ## services killed, paused and stopped under load; SEED=n replays a run
+	@MUNIMENT_FAULTS=all MUNIMENT_FAULT_SEED=$(SEED) $(BIN)/python -m pytest tests/faults
 
 check: lint types test ## everything that CI runs
 

@@ -51,7 +51,7 @@ class Fleet:
 @pytest.fixture(scope="session")
 def seed() -> int:
     """`MUNIMENT_FAULT_SEED` replays a run."""
-    return int(os.environ.get("MUNIMENT_FAULT_SEED", "0")) or random.randrange(1, 1_000_000)
+    return int(os.environ.get("MUNIMENT_FAULT_SEED") or "0") or random.randrange(1, 1_000_000)
 
 
 @pytest.fixture(scope="module")
