@@ -37,5 +37,5 @@ def test_without_a_count_the_first_time_ends_it(killed: list[int]) -> None:
 
 @pytest.mark.parametrize("name", ["a.b#0", "a.b#x", "a.b#"])
 def test_a_count_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  # reason: int's own words for two of them
+    with pytest.raises(ValueError):  # reason: int's own words for two of them
         stop_point.configure(name)
