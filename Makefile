@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA ?= .muniment
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test bench overload check fmt lint types schemas lock clean
+.PHONY: help setup demo up test faults overload bench check fmt lint types schemas lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ bench: setup ## measure this machine (JSON lines); ONLY=name runs one benchmark
 
 overload: setup ## ten times what the stack can take; SECONDS=120 SEED=1
 	@$(BIN)/python -m tests.faults.overload --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1)
+
+faults: setup ## services killed, paused and stopped under load; SEED=n replays a run
+	@MUNIMENT_FAULTS=all MUNIMENT_FAULT_SEED=$(SEED) $(BIN)/python -m pytest tests/faults
 
 check: lint types test ## everything that CI runs
 

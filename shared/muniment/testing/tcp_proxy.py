@@ -92,9 +92,12 @@ class _Flow:
 
 
 class TcpProxy:
-    """Listens on a free loopback port and passes everything on to `host`:`port`, faults permitting."""
+    """Listens on a free loopback port and passes everything on to `host`:`port`, faults permitting.
 
-    def __init__(self, host: str, port: int) -> None:
+    A `host` that begins with a slash is a unix socket.
+    """
+
+    def __init__(self, host: str, port: int = 0) -> None:
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -142,7 +145,7 @@ class TcpProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            server_reader, server_writer = await asyncio.open_connection(*self._target, limit=_CHUNK)
+            server_reader, server_writer = await self._connect()
         except OSError:
             _reset(writer)
             return
@@ -162,6 +165,12 @@ class TcpProxy:
             await asyncio.gather(*pumps, return_exceptions=True)  # either side may have gone: that is the point
             server_writer.transport.abort()
             writer.close()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = self._target
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(host, limit=_CHUNK)
+        return await asyncio.open_connection(host, port, limit=_CHUNK)
 
     async def _pump(
         self,

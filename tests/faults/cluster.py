@@ -1,0 +1,140 @@
+"""Real parts, proxies before the database and the store, and replicas of each service, with names of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import asyncpg
+
+from muniment.adapters.minio import MinioBlobStore, S3Options
+from muniment.sdk import AsyncClient
+from muniment.server.endpoints import endpoints_of
+from muniment.server.parts import Parts
+from muniment.server.process import parts_environment
+from muniment.server.stack import Endpoints
+from muniment.server.wiring import BY_NAME
+from muniment.testing.tcp_proxy import TcpProxy
+
+from .replicas import Replica
+
+QUICK = {
+    "MUNIMENT_REGISTRY__PRODUCTION__RETENTION_S": "600",
+    "MUNIMENT_REGISTRY__RETENTION_MARGIN_S": "1",
+    "MUNIMENT_VALIDATOR__LEASE_S": "2",
+    "MUNIMENT_DELIVERY__RETRY_SCALE": "0.05",
+    "MUNIMENT_NOTIFIER__RETRY_SCALE": "0.01",
+    "MUNIMENT_NOTIFIER__TIMEOUT_S": "2",
+    "MUNIMENT_NOTIFIER__ALLOW_PRIVATE_NETWORKS": "true",
+    "MUNIMENT_INGEST__ALLOW_UNSIGNED": "true",
+    "MUNIMENT_LOG_FORMAT": "json",
+}
+
+
+@dataclass
+class Cluster:
+    """What is running. `dsn` and `blobs()` go around the proxies."""
+
+    name: str
+    folder: Path
+    parts: Parts
+    dsn: str
+    database: TcpProxy
+    store: TcpProxy
+    replicas: dict[str, list[Replica]]
+
+    @property
+    def prefix(self) -> str:
+        """Of topics and groups."""
+        return f"{self.name}."
+
+    @property
+    def bucket(self) -> str:
+        """Of committed bytes and uploads."""
+        return f"models-{self.name}"
+
+    @property
+    def landing(self) -> str:
+        """Where trainers put files."""
+        return f"landing-{self.name}"
+
+    @property
+    def token(self) -> str:
+        """The first admin's."""
+        for replica in self.replicas["registry"]:
+            if (file := replica.folder / "credentials.json").exists():
+                return str(json.loads(file.read_text())["token"])
+        raise AssertionError("no registry has made the first admin")
+
+    def client(self, service: str, *, timeout: float = 10) -> AsyncClient:
+        """A client of one service's first replica."""
+        return AsyncClient(self.replicas[service][0].url, self.token, timeout=timeout)
+
+    def blobs(self) -> MinioBlobStore:
+        """A client of the store; close it."""
+        s3 = self.parts.s3
+        return MinioBlobStore(
+            S3Options(endpoint=s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key, region=s3.region)
+        )
+
+    def freeze(self, part: str) -> None:
+        """Make a part a black hole: it takes connections and answers nothing."""
+        os.kill(self.parts.pids[part], signal.SIGSTOP)
+
+    def thaw(self, part: str) -> None:
+        """Let it go on."""
+        os.kill(self.parts.pids[part], signal.SIGCONT)
+
+
+@asynccontextmanager
+async def cluster(parts: Parts, folder: Path, name: str, *, replicas: int = 1) -> AsyncIterator[Cluster]:
+    """Start everything; at the end all of its processes are stopped, paused ones too."""
+    async with AsyncExitStack() as stack:
+        dsn = await _new_database(parts, name.replace("-", "_"))
+        split = urlsplit(parts.s3.endpoint)
+        sockets = parse_qs(urlsplit(dsn).query)["host"][0]
+        database = await stack.enter_async_context(TcpProxy(f"{sockets}/.s.PGSQL.5432"))
+        store = await stack.enter_async_context(TcpProxy(split.hostname or "", split.port or 80))
+        known = endpoints_of(parts)
+        fields = {field: getattr(known, field) for field in known.__dataclass_fields__}
+        proxied = Endpoints(
+            **{
+                **fields,
+                "postgres_dsn": f"postgresql://postgres@{database.address}{urlsplit(dsn).path}?sslmode=disable",
+                "s3_endpoint": f"http://{store.address}",
+            }
+        )
+        environment = {
+            **QUICK,
+            **parts_environment(proxied),
+            "MUNIMENT_KAFKA__TOPIC_PREFIX": f"{name}.",
+            "MUNIMENT_KAFKA__GROUP_PREFIX": f"{name}.",
+            "MUNIMENT_KAFKA__PARTITIONS": "2",
+            "MUNIMENT_S3__BUCKET": f"models-{name}",
+            "MUNIMENT_INGEST__LANDING_BUCKETS": json.dumps([f"landing-{name}"]),
+            "MUNIMENT_NOTIFIER__SECRET_KEY": "bXVuaW1lbnQtdGVzdC1zZWFsaW5nLWtleS0zMmJ5dGU=",
+        }
+        made = {
+            service: [Replica(service, folder / f"{service}-{n}", environment) for n in range(replicas)]
+            for service in BY_NAME
+        }
+        running = Cluster(name, folder, parts, dsn, database, store, made)
+        for replica in (one for of in made.values() for one in of):
+            stack.push_async_callback(replica.stop)
+            await replica.start()
+        yield running
+
+
+async def _new_database(parts: Parts, name: str) -> str:
+    connection = await asyncpg.connect(parts.postgres.dsn)
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+    finally:
+        await connection.close()
+    return parts.postgres.dsn.replace("/muniment?", f"/{name}?")

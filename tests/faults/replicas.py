@@ -1,0 +1,72 @@
+"""One replica of a service as a whole process, `muniment run SERVICE`, and what can be done to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "muniment.cli", "run")
+
+
+@dataclass
+class Replica:
+    """A process that may be started, killed, paused and started again, with its own data folder and log."""
+
+    service: str
+    folder: Path
+    environment: dict[str, str]
+    url: str = ""
+    process: asyncio.subprocess.Process | None = None
+    _output: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def log(self) -> str:
+        """The end of what it has written."""
+        return (self.folder / "log").read_text(errors="replace")[-3000:]
+
+    async def start(self, **more: str) -> None:
+        """Start it and wait until it is ready; on its port of before. Fails with its log where it ends instead."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MUNIMENT_")}
+        address = self.url.removeprefix("http://") or "127.0.0.1:0"
+        with (self.folder / "log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *(*COMMAND, self.service, "--http", address),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env={**clean, **self.environment, "MUNIMENT_DATA_DIR": str(self.folder), **more},
+            )
+        assert self.process.stdout is not None
+        async with asyncio.timeout(90):
+            while line := await self.process.stdout.readline():
+                if line.startswith(b"ready "):
+                    self.url = line.split()[1].decode()
+                    return
+        raise AssertionError(f"{self.service} ended with {await self.process.wait()}:\n{self.log}")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the running process."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def ended(self, seconds: float = 30) -> int:
+        """Wait until it has ended; the exit code (negative: the signal)."""
+        assert self.process is not None
+        async with asyncio.timeout(seconds):
+            return await self.process.wait()
+
+    async def stop(self) -> None:
+        """End it however it is: paused, running or gone."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            await self.ended(25)
+        except TimeoutError:
+            self.signal(signal.SIGKILL)
+            await self.process.wait()
