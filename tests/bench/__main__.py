@@ -13,7 +13,7 @@ import uvloop
 
 from .report import Report
 
-NAMES = ("latency", "throughput")
+NAMES = ("latency", "throughput", "growth")
 
 
 def main() -> None:
