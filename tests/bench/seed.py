@@ -177,7 +177,16 @@ async def _run(
 
 
 async def _audit(connection: asyncpg.Connection[asyncpg.Record], say: Callable[[str], None], entries: int) -> None:
-    """Entries after those that the stack's start has left, and the head over all of them."""
+    """Entries after those that the stack's start has left, and the head over all of them. Holds the writer's row."""
+    async with asyncio.timeout(30):
+        while not await connection.fetchval("SELECT max(size) FROM audit.tree_head"):
+            await asyncio.sleep(0.1)  # the first token's entry comes by way of Kafka
+    async with connection.transaction():
+        await connection.execute("SELECT FROM audit.writer FOR UPDATE")
+        await _entries(connection, say, entries)
+
+
+async def _entries(connection: asyncpg.Connection[asyncpg.Record], say: Callable[[str], None], entries: int) -> None:
     head = await connection.fetchrow("SELECT size, frontier FROM audit.tree_head ORDER BY size DESC LIMIT 1")
     first, end = head["size"], head["size"] + entries
     await _run(connection, say, "audit.entry", _ENTRY, end, first, end - 2, None)
@@ -185,12 +194,11 @@ async def _audit(connection: asyncpg.Connection[asyncpg.Record], say: Callable[[
         f"SELECT sha256('\\x00'::bytea || ({_DATA})) FROM generate_series($1::bigint, $1) AS i", end - 1
     )
     frontier = Subtrees(first, list(head["frontier"]))
-    async with connection.transaction():
-        rows = connection.cursor(
-            "SELECT leaf_hash FROM audit.entry WHERE index >= $1 ORDER BY index", first, prefetch=20_000
-        )
-        async for row in rows:
-            frontier.add(row[0])
+    rows = connection.cursor(
+        "SELECT leaf_hash FROM audit.entry WHERE index >= $1 ORDER BY index", first, prefetch=20_000
+    )
+    async for row in rows:
+        frontier.add(row[0])
     frontier.add(last)
     await connection.execute(_ENTRY, end, end - 1, end - 1, frontier.root())
     await connection.execute(
