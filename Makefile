@@ -38,7 +38,7 @@ bench: setup ## measure this machine (JSON lines, kept in .bench); ONLY=name run
 
 bench-peers: setup $(PEERS)/.installed ## measure MLflow and Muniment in one run and compare; SECONDS=15 shortens it
 	@mkdir -p .bench
-	@$(BIN)/python -m tests.bench.peers $(if $(SECONDS),--seconds $(SECONDS)) --out .bench/peers.jsonl
+	@$(BIN)/python -m tests.bench.peers $(if $(SECONDS),--seconds $(SECONDS)) $(if $(COUNT),--count $(COUNT)) --out .bench/peers.jsonl
 
 $(PEERS)/.installed: requirements/peers.lock
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
