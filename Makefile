@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA ?= .muniment
+PEERS := .cache/peers/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults overload bench check fmt lint types schemas lock clean
+.PHONY: help setup demo up test faults overload bench bench-peers figures check fmt lint types schemas lock clean
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the muniment command in it
 
@@ -31,8 +32,22 @@ up: setup ## keep a stack running (Ctrl-C stops it); DATA=folder keeps its data
 test: setup ## set up what is missing and run the whole suite
 	@$(BIN)/python -m pytest
 
-bench: setup ## measure this machine (JSON lines); ONLY=name runs one benchmark
-	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
+bench: setup ## measure this machine (JSON lines, kept in .bench); ONLY=name runs one benchmark
+	@mkdir -p .bench
+	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) --out .bench/muniment.jsonl
+
+bench-peers: setup $(PEERS)/.installed ## measure MLflow and Muniment in one run and compare; SECONDS=15 shortens it
+	@mkdir -p .bench
+	@$(BIN)/python -m tests.bench.peers $(if $(SECONDS),--seconds $(SECONDS)) $(if $(COUNT),--count $(COUNT)) --out .bench/peers.jsonl
+
+$(PEERS)/.installed: requirements/peers.lock
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo "installing MLflow into $(PEERS)"
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(PEERS)/bin/python --require-hashes -r requirements/peers.lock
+	@touch $@
+
+figures: setup ## write the measured tables of docs/performance.md from what the last runs kept
+	@$(BIN)/python -m tests.bench.tables docs/performance.md $(wildcard .bench/*.jsonl)
 
 overload: setup ## ten times what the stack can take; SECONDS=120 SEED=1
 	@$(BIN)/python -m tests.faults.overload --seconds $(or $(SECONDS),120) --seed $(or $(SEED),1)
@@ -61,6 +76,8 @@ lock: setup ## resolve the dependencies anew, with hashes and without host names
 	  --python-version 3.11 --all-extras --group dev pyproject.toml --output-file requirements/dev.lock
 	@echo uv | $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
 	  --python-version 3.11 - --output-file requirements/bootstrap.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
+	  --python-version 3.11 requirements/peers.in --output-file requirements/peers.lock
 
 clean: ## remove what was installed and built (data folders stay)
 	@rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache

@@ -13,7 +13,7 @@ import uvloop
 
 from .report import Report
 
-NAMES = ("latency", "throughput", "command_line", "start", "idle", "endurance", "big_files")
+NAMES = ("latency", "throughput", "big_files", "command_line", "start", "idle", "growth", "endurance")
 
 
 def main() -> None:

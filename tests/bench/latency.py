@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from muniment.contracts import topics
 
 from .report import Report
-from .stack import running
+from .stack import Stack, running
 from .trainers import Run, Watcher, land, producer, send, watcher
 
 SIZE = 2**20
@@ -22,34 +22,39 @@ STEPS = (topics.TRAINING_COMPLETED, topics.MODEL_TRAINED, topics.MODEL_VALIDATED
 
 
 async def measure(report: Report, *, count: int = 500, per_second: float = 5.0) -> None:
-    """Publish `count` runs on a steady beat."""
+    """Publish `count` runs on a steady beat, on a stack of its own."""
     async with running() as stack:
-        report.say(f"latency: uploading {count + 10} artifacts of 1 MiB")
-        runs = await land(stack, (f"model-{number % 20}" for number in range(count + 10)), SIZE, stem="latency")
-        async with producer(stack) as made, watcher(stack, STEPS) as watching:
-            await asyncio.gather(*[_publish(made, watching, run) for run in runs[:10]])
-            before = await stack.metrics()
-            report.say(f"latency: {count} publications at {per_second:g}/s")
-            sent: dict[str, float] = {}
-            tasks = []
-            begin = time.perf_counter()
-            for number, run in enumerate(runs[10:]):
-                await asyncio.sleep(max(0.0, begin + number / per_second - time.perf_counter()))
-                sent[run.publication_id] = time.perf_counter()
-                tasks.append(asyncio.create_task(_publish(made, watching, run)))
-            async with asyncio.timeout(60):
-                await asyncio.gather(*tasks)
-            after = await stack.metrics()
-        done = watching.seen(topics.VERSION_AVAILABLE)
-        report.quantiles(
-            "event_to_available", [done[flow] - sent[flow] for flow in sent], size_mib=1, per_second=per_second
-        )
-        previous = sent
-        for topic in STEPS:
-            arrived = watching.seen(topic)
-            report.quantiles(f"stage_{topic.name.replace('-', '_')}", [arrived[flow] - previous[flow] for flow in sent])
-            previous = arrived
-        _inside(report, before, after)
+        await measure_on(stack, report, count=count, per_second=per_second)
+
+
+async def measure_on(stack: Stack, report: Report, *, count: int, per_second: float) -> None:
+    """The same on a running stack."""
+    report.say(f"latency: uploading {count + 10} artifacts of 1 MiB")
+    runs = await land(stack, (f"model-{number % 20}" for number in range(count + 10)), SIZE, stem="latency")
+    async with producer(stack) as made, watcher(stack, STEPS) as watching:
+        await asyncio.gather(*[_publish(made, watching, run) for run in runs[:10]])
+        before = await stack.metrics()
+        report.say(f"latency: {count} publications at {per_second:g}/s")
+        sent: dict[str, float] = {}
+        tasks = []
+        begin = time.perf_counter()
+        for number, run in enumerate(runs[10:]):
+            await asyncio.sleep(max(0.0, begin + number / per_second - time.perf_counter()))
+            sent[run.publication_id] = time.perf_counter()
+            tasks.append(asyncio.create_task(_publish(made, watching, run)))
+        async with asyncio.timeout(60):
+            await asyncio.gather(*tasks)
+        after = await stack.metrics()
+    done = watching.seen(topics.VERSION_AVAILABLE)
+    report.quantiles(
+        "event_to_available", [done[flow] - sent[flow] for flow in sent], size_mib=1, per_second=per_second
+    )
+    previous = sent
+    for topic in STEPS:
+        arrived = watching.seen(topic)
+        report.quantiles(f"stage_{topic.name.replace('-', '_')}", [arrived[flow] - previous[flow] for flow in sent])
+        previous = arrived
+    _inside(report, before, after)
 
 
 async def _publish(made: AIOKafkaProducer, watching: Watcher, run: Run) -> None:

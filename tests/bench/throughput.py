@@ -33,12 +33,17 @@ async def measure(
     """Many models, then one, each on a stack of its own."""
     for shape in shapes:
         async with running() as stack:
-            count = int((seconds + WARM_UP_S) * at_most_per_second)
-            report.say(f"throughput, {shape}: uploading {count} artifacts of 4 KiB")
-            names = (f"model-{number % 400}" if shape == "many models" else "model" for number in range(count))
-            runs = await land(stack, names, SIZE, stem="throughput")
-            report.say(f"throughput, {shape}: {seconds:g} s")
-            await _sustain(report, stack, iter(runs), seconds, shape)
+            await measure_on(stack, report, shape, seconds=seconds, at_most_per_second=at_most_per_second)
+
+
+async def measure_on(stack: Stack, report: Report, shape: str, *, seconds: float, at_most_per_second: int) -> None:
+    """One shape on a running stack."""
+    count = int((seconds + WARM_UP_S) * at_most_per_second)
+    report.say(f"throughput, {shape}: uploading {count} artifacts of 4 KiB")
+    names = (f"model-{number % 400}" if shape == "many models" else "model" for number in range(count))
+    runs = await land(stack, names, SIZE, stem="throughput")
+    report.say(f"throughput, {shape}: {seconds:g} s")
+    await _sustain(report, stack, iter(runs), seconds, shape)
 
 
 async def _sustain(report: Report, stack: Stack, runs: Iterator[Run], seconds: float, shape: str) -> None:

@@ -31,6 +31,7 @@ _IDLE_S: Final = 5.0
 _PROGRESS_S: Final = 1.0
 _KEEP_DAYS: Final = 31
 _PRUNE_EVERY_S: Final = 600.0
+_PRUNE_ROWS: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -184,9 +185,10 @@ class Workers:
                 log.warning("verdicts not recorded", jobs=len(batch), error=repr(error)[:300])
             now = asyncio.get_running_loop().time()
             if now - pruned_at > _PRUNE_EVERY_S:
-                pruned_at = now
                 before = self.transactions.clock.now() - timedelta(days=_KEEP_DAYS)
-                await self.transactions.pool.execute(SQL["prune_jobs"], before, 5_000)
+                done = await self.transactions.pool.execute(SQL["prune_jobs"], before, _PRUNE_ROWS)
+                if done != f"DELETE {_PRUNE_ROWS}":  # else there may be more, and the next turn goes on
+                    pruned_at = now
 
     async def _record_batch(self, batch: Sequence[tuple[Job, Verdict]]) -> None:
         async with self.transactions.begin() as tx:

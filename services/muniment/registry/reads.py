@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -17,6 +17,12 @@ from muniment.ports.blobs import BlobStore, Location
 from muniment.ports.clock import Clock
 from muniment.registry.store import SQL
 from muniment.runtime.http.pages import Page
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    # What runs a statement: the pool, or the connection that a read keeps for several.
+    Source = asyncpg.Pool[Any] | PoolConnectionProxy[asyncpg.Record]
 
 Json = dict[str, Any]
 
@@ -38,21 +44,21 @@ class Reads:
 
     async def model(self, name: str) -> Json:
         """One model with its branches (the first hundred). Raises `NotFound` (`model_not_found`)."""
-        row = await self._model(model_name(name))
+        row = await self._model(self.pool, model_name(name))
         branches = await self.pool.fetch(SQL["branches"], row["id"], "", 100)
         return {**_model_row(row), "branches": [_branch(branch) for branch in branches]}
 
     async def branches(self, name: str, page: Page) -> Json:
         """A model's branches by name."""
         (after,) = page.after(str) or ("",)
-        model = await self._model(model_name(name))
+        model = await self._model(self.pool, model_name(name))
         rows = await self.pool.fetch(SQL["branches"], model["id"], after, page.fetch)
         return page.answer(rows, item=_branch, key=lambda row: (row["name"],))
 
     async def versions(self, name: str, branch: str | None, page: Page) -> Json:
         """A model's versions, newest first."""
         (below,) = page.after(int) or (None,)
-        model = await self._model(model_name(name))
+        model = await self._model(self.pool, model_name(name))
         if branch is None:
             rows = await self.pool.fetch(SQL["list_versions"], model["id"], below, page.fetch)
         else:
@@ -62,10 +68,10 @@ class Reads:
     async def log(self, ref: str, page: Page) -> Json:
         """The line of versions that leads to a reference, newest first."""
         reference = parse_reference(ref)
-        model = await self._model(reference.model)
+        model = await self._model(self.pool, reference.model)
         (last,) = page.after(int) or (None,)
         if last is None:
-            start: int | None = await self._number(reference, model)
+            start: int | None = await self._number(self.pool, reference, model)
         else:
             start = await self.pool.fetchval(SQL["previous_number"], model["id"], last)
         rows = [] if start is None else await self.pool.fetch(SQL["walk_log"], model["id"], start, page.fetch)
@@ -79,19 +85,21 @@ class Reads:
 
     async def resolve(self, ref: str) -> tuple[int, int]:
         """(model id, number) of a reference. Raises `NotFound` and `Conflict` (`reference_ambiguous`)."""
-        reference = parse_reference(ref)
-        row = await self._model(reference.model)
-        return row["id"], await self._number(reference, row)
+        async with self.pool.acquire(timeout=30) as connection:
+            return await self._resolve(connection, ref)
 
     async def version(self, ref: str) -> Json:
         """A version with its manifest, files and parents."""
-        model_id, number = await self.resolve(ref)
-        row = await self._version(model_id, number, ref)
-        files = await self.pool.fetch(SQL["files"], model_id, number)
-        parents = await self.pool.fetch(SQL["parents"], model_id, number)
+        # One connection for all: each that goes back to the pool costs a round trip to reset it.
+        async with self.pool.acquire(timeout=30) as connection:
+            model_id, number = await self._resolve(connection, ref)
+            row = await self._version(connection, model_id, number, ref)
+            files = await connection.fetch(SQL["files"], model_id, number)
+            manifest = json.loads(row["manifest"])
+            parents = await connection.fetch(SQL["parents"], model_id, number) if manifest.get("parents") else []
         answer = _version_row(row, row["model"])
         answer["previous"] = row["previous_id"]
-        answer["manifest"] = json.loads(row["manifest"])
+        answer["manifest"] = manifest
         answer["manifest_location"] = {
             "bucket": row["manifest_bucket"],
             "key": row["manifest_key"],
@@ -108,14 +116,16 @@ class Reads:
 
     async def manifest(self, ref: str) -> bytes:
         """The canonical manifest: its SHA-256 is the version's id."""
-        model_id, number = await self.resolve(ref)
-        return bytes((await self._version(model_id, number, ref))["manifest"])
+        async with self.pool.acquire(timeout=30) as connection:
+            model_id, number = await self._resolve(connection, ref)
+            return bytes((await self._version(connection, model_id, number, ref))["manifest"])
 
     async def downloads(self, ref: str) -> Json:
         """Presigned GETs by version-id for every file of a version."""
-        model_id, number = await self.resolve(ref)
-        row = await self._version(model_id, number, ref)
-        files = await self.pool.fetch(SQL["files"], model_id, number)
+        async with self.pool.acquire(timeout=30) as connection:
+            model_id, number = await self._resolve(connection, ref)
+            row = await self._version(connection, model_id, number, ref)
+            files = await connection.fetch(SQL["files"], model_id, number)
         expires = timedelta(seconds=self.download_expiry_s)
         items = []
         for file in files:
@@ -130,21 +140,26 @@ class Reads:
             "files": items,
         }
 
-    async def _model(self, name: ModelName) -> asyncpg.Record:
-        row: asyncpg.Record | None = await self.pool.fetchrow(SQL["model"], model_key(name))
+    async def _resolve(self, source: Source, ref: str) -> tuple[int, int]:
+        reference = parse_reference(ref)
+        row = await self._model(source, reference.model)
+        return row["id"], await self._number(source, reference, row)
+
+    async def _model(self, source: Source, name: ModelName) -> asyncpg.Record:
+        row: asyncpg.Record | None = await source.fetchrow(SQL["model"], model_key(name))
         if row is None:
             raise NotFound("model_not_found", f"there is no model {name!r}", actual=name, hint="muniment models ls")
         return row
 
-    async def _version(self, model_id: int, number: int, ref: str) -> asyncpg.Record:
-        row: asyncpg.Record | None = await self.pool.fetchrow(SQL["version"], model_id, number)
+    async def _version(self, source: Source, model_id: int, number: int, ref: str) -> asyncpg.Record:
+        row: asyncpg.Record | None = await source.fetchrow(SQL["version"], model_id, number)
         if row is None:
             raise NotFound(
                 "version_not_found", f"{ref} names no version", actual=ref, hint="muniment versions ls MODEL"
             )
         return row
 
-    async def _number(self, reference: Reference, model: asyncpg.Record) -> int:
+    async def _number(self, source: Source, reference: Reference, model: asyncpg.Record) -> int:
         if reference.kind == "number":
             number = int(reference.value)
             if number > model["versions"]:
@@ -156,16 +171,16 @@ class Reads:
                 )
             return number
         if reference.kind == "digest":
-            rows = await self.pool.fetch(SQL["numbers_by_prefix"], model["id"], reference.value)
+            rows = await source.fetch(SQL["numbers_by_prefix"], model["id"], reference.value)
             if len(rows) > 1:
                 raise Conflict("reference_ambiguous", "the prefix fits several versions", actual=reference.value)
             if rows:
                 return int(rows[0]["number"])
         elif reference.kind == "name" and reference.value != BASELINE:
-            head = await self.pool.fetchval(SQL["head_of_branch"], model["id"], reference.value)
+            head = await source.fetchval(SQL["head_of_branch"], model["id"], reference.value)
             if head is not None:
                 return int(head)
-        branches = [row["name"] for row in await self.pool.fetch(SQL["branches"], model["id"], "", 20)]
+        branches = [row["name"] for row in await source.fetch(SQL["branches"], model["id"], "", 20)]
         raise NotFound(
             "reference_not_found",
             f"{reference} names no version: {_what_is_missing(reference)}",

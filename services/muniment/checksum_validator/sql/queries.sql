@@ -41,5 +41,5 @@ WHERE job.publication_id = mine.publication_id AND job.epoch = mine.epoch AND jo
 
 -- name: prune_jobs
 DELETE FROM job WHERE publication_id IN (
-    SELECT publication_id FROM job WHERE finished_at < $1 LIMIT $2
+    SELECT publication_id FROM job WHERE finished_at < $1 ORDER BY finished_at LIMIT $2
 )

@@ -177,16 +177,18 @@ WHERE p.model_id = $1 AND p.number = $2
 ORDER BY p.parent_id
 
 -- name: locks_ending
-SELECT o.id, o.bucket, o.key, o.version_id, o.lock_mode,
-       max(t.retention_s) AS retention_s
-FROM stored_object o
+-- Picks the batch first: when many locks end together, each batch would join and sort all of them.
+SELECT o.id, o.bucket, o.key, o.version_id, o.lock_mode, max(t.retention_s) AS retention_s
+FROM (
+    SELECT * FROM stored_object AS s
+    WHERE s.locked_until < $1 AND EXISTS (SELECT FROM version_file AS f WHERE f.object_id = s.id)
+    ORDER BY s.locked_until LIMIT $2
+) AS o
 JOIN version_file f ON f.object_id = o.id
 JOIN version v ON (v.model_id, v.number) = (f.model_id, f.number)
 JOIN track t ON t.name = v.track
-WHERE o.locked_until < $1
-GROUP BY o.id
+GROUP BY o.id, o.bucket, o.key, o.version_id, o.lock_mode, o.locked_until
 ORDER BY o.locked_until
-LIMIT $2
 
 -- name: extend_lock
 UPDATE stored_object SET locked_until = greatest(locked_until, $2) WHERE id = $1

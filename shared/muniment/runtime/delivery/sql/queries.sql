@@ -37,13 +37,14 @@ SELECT count(*) AS rows, coalesce(extract(epoch FROM now() - min(created_at)), 0
 FROM (SELECT created_at FROM outbox WHERE sent_at IS NULL ORDER BY seq LIMIT 10000) AS waiting
 
 -- name: prune_outbox
+-- Looks at the oldest rows alone: rows are sent in their order, so behind one that stays nothing is due.
 DELETE FROM outbox WHERE seq IN (
-    SELECT seq FROM outbox WHERE sent_at < $1 ORDER BY seq LIMIT $2
+    SELECT seq FROM (SELECT seq, sent_at FROM outbox ORDER BY seq LIMIT $2) AS oldest WHERE sent_at < $1
 )
 
 -- name: prune_inbox
 DELETE FROM inbox WHERE key IN (
-    SELECT key FROM inbox WHERE received_at < $1 LIMIT $2
+    SELECT key FROM inbox WHERE received_at < $1 ORDER BY received_at LIMIT $2
 )
 
 -- name: insert_dead_letter

@@ -1,0 +1,204 @@
+"""MLflow's figures, under Muniment's names with the prefix `mlflow_`.
+
+What it does in the measured time is less: it stores a row that points at bytes. It does not read the bytes again, has no
+digest of them, locks nothing, writes no audit entry and sends no event. Each figure carries `does`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..report import Report
+from ..usage import cpu_seconds, memory_mib
+from .server import BUCKET, PYTHON, Parts, Server, parts, serving
+
+CLIENT = Path(__file__).with_name("client.py")
+ROW = "a row that points at bytes; not read again, no digest, no lock, no audit, no event"
+DIRECT = f"s3://{BUCKET}/direct"
+ROUTES = {"proxy": None, "direct": DIRECT}
+"""Artifacts through the server (its default), or from the client straight to S3."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how much."""
+
+    latency_count: int = 500
+    seconds: float = 60.0
+    big_gib: tuple[int, ...] = (1,)
+    command_runs: int = 7
+    idle_s: float = 30.0
+
+
+async def measure(report: Report, plan: Plan) -> None:
+    """Everything, on one server after a first start that makes its tables."""
+    with tempfile.TemporaryDirectory(prefix="mlflow-bench-") as own:
+        folder = Path(own)
+        async with parts(folder) as on:
+            async with serving(on) as first:
+                report.add("mlflow_start_cold_s", first.start_s, "s", does="tables made", parts="running")
+            async with serving(on) as server:
+                report.add("mlflow_start_warm_s", server.start_s, "s", parts="running: server alone")
+                await _idle(report, server, plan)
+                await _command_line(report, server, plan)
+                await _latency(report, server, plan)
+                await _throughput(report, server, plan)
+                await _big_files(report, server, plan)
+
+
+async def _idle(report: Report, server: Server, plan: Plan) -> None:
+    report.say(f"mlflow: idle for {plan.idle_s:g} s")
+    settled = await _settled(server)
+    report.add("mlflow_settled_after_healthy_s", settled, "s", does="its job runners come up after /health says OK")
+    before = cpu_seconds(server.processes)
+    await asyncio.sleep(plan.idle_s)
+    of = server.processes
+    conditions: dict[str, Any] = {"processes": len(of), "workers": "default (4)"}
+    report.add("mlflow_services_idle_rss_mib", memory_mib(of), "MiB", **conditions)
+    report.add("mlflow_services_idle_pss_mib", memory_mib(of, shared_once=True), "MiB", **conditions)
+    report.add("mlflow_services_idle_cpu_percent", (cpu_seconds(of) - before) / plan.idle_s * 100, "%", **conditions)
+
+
+async def _settled(server: Server) -> float:
+    """Wait until its processes use less than a fifth of a core for 3 s; seconds until then (at most 90)."""
+    began = time.perf_counter()
+    while (taken := time.perf_counter() - began) < 90:
+        before = cpu_seconds(server.processes)
+        await asyncio.sleep(3)
+        if cpu_seconds(server.processes) - before < 0.6:
+            return taken
+    return taken
+
+
+async def _command_line(report: Report, server: Server, plan: Plan) -> None:
+    report.say(f"mlflow: {plan.command_runs} whole processes that upload and register 1 MiB")
+    made = await _client(server, "prepare", stem="command")
+    taken = []
+    for _ in range(plan.command_runs):
+        began = time.perf_counter()
+        await _client(server, "publish", stem="command", experiment=made["experiment"], file=made["file"])
+        taken.append(time.perf_counter() - began)
+    report.add("mlflow_cli_publish_1mib_s", statistics.median(taken), "s", n=len(taken), route="proxy", does=ROW)
+    helps = []
+    for _ in range(plan.command_runs):
+        began = time.perf_counter()
+        process = await asyncio.create_subprocess_exec(
+            *(PYTHON, "-m", "mlflow", "--help"),
+            stdout=asyncio.subprocess.DEVNULL,
+            env=server.parts.environment,
+            cwd=server.parts.folder,
+        )
+        await process.wait()
+        helps.append(time.perf_counter() - began)
+    report.add("mlflow_cli_help_s", statistics.median(helps), "s", n=len(helps))
+
+
+async def _latency(report: Report, server: Server, plan: Plan) -> None:
+    report.say(f"mlflow: {plan.latency_count} registrations at 5/s")
+    answer = await _client(server, "latency", size=2**20, count=plan.latency_count, per_second=5.0)
+    if len(answer["seconds"]) != plan.latency_count:
+        raise RuntimeError(f"{plan.latency_count - len(answer['seconds'])} registrations failed")
+    report.quantiles("mlflow_event_to_available", answer["seconds"], size_mib=1, per_second=5, does=ROW)
+
+
+async def _throughput(report: Report, server: Server, plan: Plan) -> None:
+    for upload in (False, True):
+        for shape in ("many models", "one model"):
+            for route, place in ROUTES.items() if upload else (("uploaded before", None),):
+                report.say(f"mlflow: throughput, {shape}, {route}: {plan.seconds:g} s")
+                name = "mlflow_published_versions_per_s" if upload else "mlflow_verified_versions_per_s"
+                before = cpu_seconds(server.processes)
+                answer = await _client(
+                    server,
+                    "throughput",
+                    stem=f"{shape[:4]}-{route[:6]}-{upload}".replace(" ", "-"),
+                    shape=shape,
+                    upload=upload,
+                    artifact_location=place,
+                    seconds=plan.seconds,
+                    warm_up_s=3.0,
+                    size=4096,
+                    publishers=8,
+                )
+                versions = answer["versions"]
+                report.add(
+                    name + ("_one_model" if shape == "one model" else ""),
+                    versions / plan.seconds,
+                    "1/s",
+                    shape=shape,
+                    route=route,
+                    publishers=8,
+                    size=4096,
+                    seconds=plan.seconds,
+                    failed=answer["failed"],
+                    first_failure=answer["first_failure"],
+                    calls="create_run + log_artifact + create_model_version" if upload else "create_model_version",
+                    server_cpu_s=round(cpu_seconds(server.processes) - before, 1),
+                    client_cpu_s=round(answer["client_cpu_s"], 1),
+                    does=ROW,
+                )
+
+
+async def _big_files(report: Report, server: Server, plan: Plan) -> None:
+    for gib in plan.big_gib:
+        for files in (1, 64):
+            limit = await asyncio.to_thread(_limit, server.parts, files, gib * 2**30 // files)
+            report.add(f"mlflow_limit_{gib}gib_s", limit, "s", files=files, does="raw PUTs by parts + one SHA-256 pass")
+            for route, place in ROUTES.items():
+                report.say(f"mlflow: {gib} GiB in {files} file(s), {route}")
+                answer = await _client(
+                    server,
+                    "big_files",
+                    stem=f"big-{gib}-{files}-{route}",
+                    files=files,
+                    size=gib * 2**30 // files,
+                    artifact_location=place,
+                )
+                more: dict[str, Any] = {"files": files, "route": route}
+                report.add(f"mlflow_publish_{gib}gib_s", answer["publish_s"], "s", **more, does=ROW)
+                report.add(f"mlflow_publish_{gib}gib_over_limit", answer["publish_s"] / limit, "1", **more, does=ROW)
+                report.add(f"mlflow_download_{gib}gib_s", answer["download_s"], "s", **more, does="bytes not checked")
+
+
+def _limit(on: Parts, files: int, size: int) -> float:
+    """Seconds of uploading as many files of random bytes with a plain client, 64 MiB a part, and hashing each once."""
+    client = on.client()
+    taken = 0.0
+    path = on.folder / "limit.bin"
+    for number in range(files):
+        with path.open("wb") as out:
+            for left in range(size, 0, -(2**22)):
+                out.write(os.urandom(min(left, 2**22)))
+        began = time.perf_counter()
+        client.fput_object(BUCKET, f"limit/{files}/{number}", str(path), part_size=2**26, num_parallel_uploads=4)
+        with path.open("rb") as again:
+            hashlib.file_digest(again, "sha256")
+        taken += time.perf_counter() - began
+        client.remove_object(BUCKET, f"limit/{files}/{number}")
+    path.unlink()
+    return taken
+
+
+async def _client(server: Server, task: str, **settings: Any) -> dict[str, Any]:
+    """Run a task of `client.py`; its answer."""
+    process = await asyncio.create_subprocess_exec(
+        *(PYTHON, CLIENT, task, json.dumps({"uri": server.url, **settings})),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**server.parts.environment, "BENCH_FOLDER": str(server.parts.folder)},
+        cwd=server.parts.folder,
+    )
+    out, err = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"mlflow's client failed at {task}: {err.decode(errors='replace')[-3000:]}")
+    answer: dict[str, Any] = json.loads(out.splitlines()[-1])
+    return answer
