@@ -100,12 +100,7 @@ async def running_stack(
         stack.push_async_callback(identity_pool.close)
         identity = Identity(identity_pool, SystemClock())
         stack.push_async_callback(identity.settle)
-        publisher = KafkaPublisher(endpoints.kafka)
-        stack.push_async_callback(publisher.close)
-        started = [
-            await _build(service, settings, endpoints, blobs, identity, publisher, metrics, stack)
-            for service in services
-        ]
+        started = [await _build(service, settings, endpoints, blobs, identity, metrics, stack) for service in services]
         loops = _Loops()
         stack.push_async_callback(loops.stop)
         for one in started:
@@ -139,7 +134,6 @@ async def _build(
     endpoints: Endpoints,
     blobs: BlobStore,
     identity: Identity,
-    publisher: KafkaPublisher,
     metrics: Metrics,
     stack: AsyncExitStack,
 ) -> _Started:
@@ -148,6 +142,9 @@ async def _build(
     stack.push_async_callback(_close_pool, pool)
     clock = SystemClock()
     observe = metrics.steps(service.name)
+    # Each its own: a producer has one request under way, and one service's would wait for another's.
+    publisher = KafkaPublisher(endpoints.kafka)
+    stack.push_async_callback(publisher.close)
     keep_days = settings.delivery.keep_days
     relay = Relay(service.name, lambda: connect(dsn, service.schema), publisher, clock, keep_days, observe)
     transactions = Transactions(pool, service.name, settings.kafka.topic_prefix, clock, relay.wake, observe)

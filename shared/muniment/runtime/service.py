@@ -52,7 +52,8 @@ class Service:
     package: str
     build: Callable[[Deps], Built]
     linger_s: float = 0.0
-    """How long the first record of a batch waits for more. For a service whose effects nobody waits for."""
+    """How long the first record of a batch waits for more, for a service whose effects nobody waits for. At most 0.09:
+    a client library that holds records for longer goes on without their partitions, for up to a second."""
 
     @property
     def schema(self) -> str:
