@@ -57,7 +57,7 @@ async def measure(
     sizes: tuple[tuple[int, int], ...] = SIZES,
     seconds: float = 15.0,
     count: int = 100,
-    at_most_per_second: int = 700,
+    at_most_per_second: int = 400,
 ) -> None:
     """Every size, from an empty stack on."""
     for versions, models in sizes:

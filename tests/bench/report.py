@@ -37,10 +37,11 @@ class Report:
 
     kept: IO[str] | None = None
     figures: dict[str, float] = field(default_factory=dict)
+    began: float = field(default_factory=time.perf_counter)
 
     def say(self, text: str) -> None:
         """A line for the person who waits."""
-        print(f"# {text}", file=sys.stderr, flush=True)
+        print(f"# {time.perf_counter() - self.began:6.1f} s  {text}", file=sys.stderr, flush=True)
 
     def line(self, fields: dict[str, Any]) -> None:
         """One JSON line."""

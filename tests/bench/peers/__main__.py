@@ -30,8 +30,8 @@ def main() -> None:
     """Run both."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.peers", description=__doc__)
     parser.add_argument("--out", type=Path, help="append the JSON lines to this file, too")
-    parser.add_argument("--seconds", type=float, default=15.0, help="of each throughput run (60 in `make bench`)")
-    parser.add_argument("--count", type=int, default=150, help="publications of the latency run (500 in `make bench`)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each throughput run (60 in `make bench`)")
+    parser.add_argument("--count", type=int, default=100, help="publications of the latency run (500 in `make bench`)")
     parser.add_argument("--gib", type=float, action="append", help="size of big files (may be given again; 0: none)")
     parser.add_argument("--all", action="store_true", help="start, idle and command line, too")
     parser.add_argument("--peer-alone", action="store_true", help="measure MLflow alone")
@@ -49,7 +49,13 @@ def main() -> None:
         try:
             report.machine(mlflow=_installed())
             if not options.peer_alone:
-                asked = {"seconds": plan.seconds, "count": plan.latency_count, "sizes_gib": plan.big_gib, "rounds": 1}
+                asked = {
+                    "seconds": plan.seconds,
+                    "at_most_per_second": 250,
+                    "count": plan.latency_count,
+                    "sizes_gib": plan.big_gib,
+                    "rounds": 1,
+                }
                 for name in (*(MORE if plan.whole else ()), *MAIN):
                     module = importlib.import_module(f"tests.bench.{name}")
                     uvloop.run(module.measure(report, **_taken(module.measure, asked)))
