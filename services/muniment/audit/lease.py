@@ -111,17 +111,27 @@ class WriterLease:
             await connection.execute(SQL["wait_for_turn"])
             epoch = await connection.fetchval(SQL["take_epoch"], self._holder)
         except asyncpg.LockNotAvailableError as error:
-            await self._pool.release(connection)
+            await self._back(connection)
             raise await self._busy() from error
         except BaseException:
-            await self._pool.release(connection)
+            await self._back(connection)
             raise
         return _Term(connection, epoch, time.monotonic())
 
     async def _give_back(self) -> None:
         term, self._term = self._term, None
         if term is not None:
-            await self._pool.release(term.connection)
+            await self._back(term.connection)
+
+    async def _back(self, connection: PoolConnectionProxy[Any]) -> None:
+        """Give a connection back without this session's lock and limits, or not at all."""
+        try:
+            await connection.reset(timeout=self._wait_s)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            if not _is_lost(connection):
+                connection.terminate()
+        finally:
+            await self._pool.release(connection)
 
     async def _busy(self) -> Transient:
         holder = await self._pool.fetchrow(SQL["writer"])
