@@ -24,26 +24,41 @@ PUBLISHERS = 8
 SIZE = 4096
 WINDOW = 48
 WARM_UP_S = 5.0
+TRIED = 900
+SPARE = 1.6
+"""How many more are uploaded than the first try's pace needs."""
 SHAPES = ("many models", "one model")
 
 
-async def measure(
-    report: Report, *, seconds: float = 60.0, at_most_per_second: int = 400, shapes: Sequence[str] = SHAPES
-) -> None:
+async def measure(report: Report, *, seconds: float = 60.0, shapes: Sequence[str] = SHAPES) -> None:
     """Many models, then one, each on a stack of its own."""
     for shape in shapes:
         async with running() as stack:
-            await measure_on(stack, report, shape, seconds=seconds, at_most_per_second=at_most_per_second)
+            await measure_on(stack, report, shape, seconds=seconds)
 
 
-async def measure_on(stack: Stack, report: Report, shape: str, *, seconds: float, at_most_per_second: int) -> None:
+async def measure_on(stack: Stack, report: Report, shape: str, *, seconds: float) -> None:
     """One shape on a running stack."""
-    count = int((seconds + WARM_UP_S) * at_most_per_second)
-    report.say(f"throughput, {shape}: uploading {count} artifacts of 4 KiB")
-    names = (f"model-{number % 400}" if shape == "many models" else "model" for number in range(count))
-    runs = await land(stack, names, SIZE, stem="throughput")
+
+    async def landed(count: int, stem: str) -> list[Run]:
+        report.say(f"throughput, {shape}: uploading {count} artifacts of 4 KiB")
+        names = (f"model-{number % 400}" if shape == "many models" else "model" for number in range(count))
+        return await land(stack, names, SIZE, stem=stem)
+
+    pace = await _pace(stack, await landed(TRIED, "pace"))
+    runs = await landed(int(pace * (WARM_UP_S + seconds) * SPARE), "throughput")
     report.say(f"throughput, {shape}: {seconds:g} s")
     await _sustain(report, stack, iter(runs), seconds, shape)
+
+
+async def _pace(stack: Stack, runs: Sequence[Run]) -> float:
+    """Versions a second of a first try, from its middle third: uploading takes longer than publishing does."""
+    async with watcher(stack, [topics.VERSION_AVAILABLE]) as watching:
+        left = iter(runs)
+        await asyncio.gather(*(_publisher(stack, watching, left) for _ in range(PUBLISHERS)))
+        arrived = sorted(watching.seen(topics.VERSION_AVAILABLE).values())
+    third = len(arrived) // 3
+    return third / (arrived[2 * third] - arrived[third])
 
 
 async def _sustain(report: Report, stack: Stack, runs: Iterator[Run], seconds: float, shape: str) -> None:

@@ -51,7 +51,6 @@ def main() -> None:
             if not options.peer_alone:
                 asked = {
                     "seconds": plan.seconds,
-                    "at_most_per_second": 250,
                     "count": plan.latency_count,
                     "sizes_gib": plan.big_gib,
                     "rounds": 1,
