@@ -17,7 +17,7 @@ setup: $(STAMP) ## make .venv with the muniment command in it
 $(STAMP): requirements/dev.lock requirements/bootstrap.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "muniment needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing the locked dependencies into $(VENV)"
+	@echo "installing the locked dependencies into $(VENV)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
@@ -36,13 +36,14 @@ bench: setup ## measure this machine (JSON lines, kept in .bench); ONLY=name run
 	@mkdir -p .bench
 	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) --out .bench/muniment.jsonl
 
-bench-peers: setup $(PEERS)/.installed ## measure MLflow and Muniment in one run and compare; SECONDS=15 shortens it
+bench-peers: setup $(PEERS)/.installed ## measure MLflow and Muniment in one run; SECONDS=60 COUNT=500 GIB=1 ALL=1 lengthen it
 	@mkdir -p .bench
-	@$(BIN)/python -m tests.bench.peers $(if $(SECONDS),--seconds $(SECONDS)) $(if $(COUNT),--count $(COUNT)) --out .bench/peers.jsonl
+	@$(BIN)/python -m tests.bench.peers $(if $(SECONDS),--seconds $(SECONDS)) $(if $(COUNT),--count $(COUNT)) $(if $(GIB),--gib $(GIB)) \
+	  $(if $(ALL),--all) --out .bench/peers.jsonl
 
-$(PEERS)/.installed: requirements/peers.lock
+$(PEERS)/.installed: requirements/peers.lock | setup
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	@echo "installing MLflow into $(PEERS)"
+	@echo "installing MLflow into $(PEERS)" >&2
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(PEERS)/bin/python --require-hashes -r requirements/peers.lock
 	@touch $@
 

@@ -57,7 +57,6 @@ async def measure(
     sizes: tuple[tuple[int, int], ...] = SIZES,
     seconds: float = 15.0,
     count: int = 100,
-    at_most_per_second: int = 700,
 ) -> None:
     """Every size, from an empty stack on."""
     for versions, models in sizes:
@@ -73,8 +72,7 @@ async def measure(
                 await asyncio.to_thread(_reads, grown, stack, versions, models)
             await latency.measure_on(stack, grown, count=count, per_second=5.0)
             shape = "one model" if models == 1 else "many models"
-            rate = at_most_per_second
-            await throughput.measure_on(stack, grown, shape, seconds=seconds, at_most_per_second=rate)
+            await throughput.measure_on(stack, grown, shape, seconds=seconds)
             await _statements(grown, stack)
 
 

@@ -73,9 +73,8 @@ _VERSIONS = {
         SELECT {_DIGEST}, 4096, 'muniment-models', 'blobs/' || {_DIGEST}, {_DIGEST} FROM {_SERIES}""",
     "event_feed": f"""INSERT INTO notifier.event_feed (key, type, model, recorded_at, body)
         SELECT {_PUBLICATION}, 'version-available', {_NAME}, now(), convert_from({_MANIFEST}, 'UTF8') FROM {_SERIES}""",
-    "job": """INSERT INTO checksum_validator.job (publication_id, model, trained, cause, bytes_total, finished_at, verdict)
-        SELECT md5('job' || i)::uuid, 'model-0', '\\x7b7d', 'seed', 4096, now(), 'valid'
-        FROM generate_series(1, $1::bigint) AS i""",
+    "job": f"""INSERT INTO checksum_validator.job (publication_id, model, trained, cause, bytes_total, finished_at, verdict)
+        SELECT {_PUBLICATION}, {_NAME}, '\\x7b7d', 'seed', 4096, now(), 'valid' FROM {_SERIES}""",
 }
 _INBOX = {"ingest": 3, "checksum_validator": 1, "registry": 1, "audit": 3, "notifier": 1}
 _OUTBOX = ("ingest", "checksum_validator", "registry", "audit")
@@ -104,9 +103,10 @@ async def seed(dsn: str, versions: int, models: int, say: Callable[[str], None])
         statement = f"INSERT INTO {service}.inbox SELECT {key}, sha256('') FROM {_SERIES}"
         work.append((f"{service}.inbox", statement, (versions * rows,)))
     for service in _OUTBOX:
+        key = f"left({_hex('i', '$1::bigint', service)}, 32)::uuid"
         statement = (
             f"INSERT INTO {service}.outbox (id, aggregatetype, aggregateid, type, payload, headers, sent_at) "
-            f"SELECT md5(i::text)::uuid, 'muniment.seed.v1', 'model', 'muniment.seed.v1', {_DATA}, '{{}}', now() FROM {_SERIES}"
+            f"SELECT {key}, 'muniment.seed.v1', 'model', 'muniment.seed.v1', {_DATA}, '{{}}', now() FROM {_SERIES}"
         )
         work.append((f"{service}.outbox", statement, (versions,)))
     left = iter(work)
@@ -121,6 +121,8 @@ async def seed(dsn: str, versions: int, models: int, say: Callable[[str], None])
             await _audit(connection, say, versions * _ENTRIES)
         await tables()
 
+    # Nothing is to be recovered here, and checkpoints come every few seconds: whole pages would double what is written.
+    await _configure(dsn, "ALTER SYSTEM SET full_page_writes = off")
     indexes = await _drop_indexes(dsn)
     await asyncio.gather(tables(), log())
     waiting = iter(indexes)
@@ -138,6 +140,14 @@ async def seed(dsn: str, versions: int, models: int, say: Callable[[str], None])
                 f"SELECT setval(pg_get_serial_sequence('registry.{name}', 'id'), (SELECT max(id) FROM registry.{name}))"
             )
         await _run(connection, say, "vacuum", "VACUUM (ANALYZE)")
+    await _configure(dsn, "ALTER SYSTEM RESET full_page_writes")
+
+
+async def _configure(dsn: str, setting: str) -> None:
+    """Change a setting of the server; ends with a checkpoint, from which on it holds."""
+    async with _connection(dsn) as connection:
+        await connection.execute(setting)
+        await connection.execute("SELECT pg_reload_conf()")
         await connection.execute("CHECKPOINT")
 
 

@@ -64,17 +64,27 @@ class Stack:
 
     async def metrics(self) -> dict[str, float]:
         """The services' own metrics: `name{label="value",...}` -> value."""
-        import httpx2
+        return await _metrics(f"{self.url}/metrics", {"authorization": f"Bearer {self.token}"})
 
-        async with httpx2.AsyncClient(timeout=30) as http:
-            answer = await http.get(f"{self.url}/metrics", headers={"authorization": f"Bearer {self.token}"})
-            answer.raise_for_status()
-        found: dict[str, float] = {}
-        for metric in text_string_to_metric_families(answer.text):
-            for sample in metric.samples:
-                labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
-                found[f"{sample.name}{{{labels}}}"] = sample.value
-        return found
+    async def s3_calls(self) -> float:
+        """Requests that the store's gateway has answered until now, of every kind."""
+        port = json.loads((self.folder / "ports.json").read_text())["s3.metrics"]
+        found = await _metrics(f"http://127.0.0.1:{port}/metrics", {})
+        return sum(value for name, value in found.items() if name.startswith("SeaweedFS_s3_request_total{"))
+
+
+async def _metrics(url: str, headers: dict[str, str]) -> dict[str, float]:
+    import httpx2
+
+    async with httpx2.AsyncClient(timeout=30) as http:
+        answer = await http.get(url, headers=headers)
+        answer.raise_for_status()
+    found: dict[str, float] = {}
+    for metric in text_string_to_metric_families(answer.text):
+        for sample in metric.samples:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}"] = sample.value
+    return found
 
 
 @asynccontextmanager

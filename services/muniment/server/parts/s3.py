@@ -41,7 +41,7 @@ async def run_s3(
     weed = _program()
     folder = data.part(PART)
     access_key, secret_key = _identity(folder / "identity.json")
-    ports = data.ports(PART, s3=settings.port, **dict.fromkeys(_other_ports()))
+    ports = data.ports(PART, s3=settings.port, metrics=None, **dict.fromkeys(_other_ports()))
     if not (folder / "store").exists():
         on_progress("s3: creating an object store")
     for sub in ("store", "meta"):
@@ -83,6 +83,7 @@ def _arguments(folder: Path, sockets: Path, ports: dict[str, int]) -> list[str]:
         "-master.peers=none",  # a single master: no election to wait for
         "-master.volumeSizeLimitMB=256",
         "-master.telemetry=false",
+        f"-metricsPort={ports['metrics']}",  # Prometheus text on loopback: what benchmarks count calls by
         "-volume.max=100000",  # volumes are made as needed; the disk is the limit
         "-volume.preStopSeconds=0",
         "-s3",
