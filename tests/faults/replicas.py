@@ -6,10 +6,20 @@ import asyncio
 import os
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 COMMAND = (sys.executable, "-m", "muniment.cli", "run")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process holds: resident memory, and handles (files and sockets)."""
+
+    rss_mib: float
+    handles: int
 
 
 @dataclass
@@ -21,7 +31,32 @@ class Replica:
     environment: dict[str, str]
     url: str = ""
     process: asyncio.subprocess.Process | None = None
-    _output: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """`SERVICE-NUMBER`."""
+        return self.folder.name
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self.process is not None and self.process.returncode is None
+
+    @property
+    def paused(self) -> bool:
+        """Whether it stands still."""
+        return stands_still(self.pid)
+
+    def usage(self) -> Usage:
+        """Of the running process."""
+        process = psutil.Process(self.pid)
+        return Usage(process.memory_info().rss / 2**20, process.num_fds())
 
     @property
     def log(self) -> str:
@@ -70,3 +105,8 @@ class Replica:
         except TimeoutError:
             self.signal(signal.SIGKILL)
             await self.process.wait()
+
+
+def stands_still(pid: int) -> bool:
+    """Whether a process is stopped by a signal."""
+    return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
