@@ -21,12 +21,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
+import structlog
 
+from muniment.adapters.postgres import UNAVAILABLE
 from muniment.contracts.errors import Transient
 from muniment.runtime.sql import load_queries
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
+
+log = structlog.get_logger(__name__)
 
 SQL = load_queries("muniment.audit")
 
@@ -111,17 +115,24 @@ class WriterLease:
             await connection.execute(SQL["wait_for_turn"])
             epoch = await connection.fetchval(SQL["take_epoch"], self._holder)
         except asyncpg.LockNotAvailableError as error:
-            await self._pool.release(connection)
+            await self._release(connection)
             raise await self._busy() from error
         except BaseException:
-            await self._pool.release(connection)
+            await self._release(connection)
             raise
         return _Term(connection, epoch, time.monotonic())
 
     async def _give_back(self) -> None:
         term, self._term = self._term, None
         if term is not None:
-            await self._pool.release(term.connection)
+            await self._release(term.connection)
+
+    async def _release(self, connection: PoolConnectionProxy[Any]) -> None:
+        """Hand a connection back. One that is broken is closed by the pool, and its lock goes with it: no failure."""
+        try:
+            await self._pool.release(connection, timeout=self._silence_s)
+        except (*UNAVAILABLE, asyncpg.PostgresError) as error:
+            log.info("the lease's session was lost", error=repr(error)[:200])
 
     async def _busy(self) -> Transient:
         holder = await self._pool.fetchrow(SQL["writer"])
