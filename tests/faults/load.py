@@ -105,9 +105,7 @@ class Load:
             "sha256": hashlib.sha256(one.data if one.way != "mismatch" else b"other").hexdigest(),
             "location": f"s3://{place.bucket}/{place.key}",
         }
-        record = training_completed(
-            one.model, [file], source=SOURCE, run_id=one.name, topic_prefix=self.cluster.prefix
-        )
+        record = training_completed(one.model, [file], source=SOURCE, run_id=one.name, topic_prefix=self.cluster.prefix)
         for _ in range(2 if one.way == "twice" else 1):
             await producer.send_and_wait(record.topic, key=record.key, value=record.value, headers=record.headers)
         end: End = "rejection" if one.way == "mismatch" else "version"
