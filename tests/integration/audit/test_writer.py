@@ -227,7 +227,9 @@ async def test_a_lost_connection_is_noticed_and_the_lease_taken_anew(log: Log, s
     assert await entries(writer) == ["a", "b"]
 
 
-async def test_a_lease_whose_session_was_ended_unseen_is_given_back_and_taken_anew(log: Log, superuser: Session) -> None:
+async def test_a_lease_whose_session_was_ended_unseen_is_given_back_and_taken_anew(
+    log: Log, superuser: Session
+) -> None:
     async with never_closing(log.dsn) as (dsn, told):
         writer = await Log(dsn, log.stack).writer(term_s=FOREVER, silence_s=2)
         await writer.append(incoming("a"))
