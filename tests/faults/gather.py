@@ -182,11 +182,15 @@ async def _read_store(
         "SELECT manifest_bucket, manifest_key, manifest_version_id, encode(sha256(manifest), 'hex'), "
         "manifest_locked_until FROM registry.version"
     )
-    kept = set()
-    for row in rows:
-        place = Location(row["bucket"], row["key"], row["version_id"])
-        kept.add(place)
-        facts.stored.append(await _stored(blobs, place, row["sha256"], row["locked_until"]))
+    slots = asyncio.Semaphore(8)
+
+    async def stored(place: Location, row: asyncpg.Record) -> StoredBytes:
+        async with slots:
+            return await _stored(blobs, place, row["sha256"], row["locked_until"])
+
+    places = [Location(row["bucket"], row["key"], row["version_id"]) for row in rows]
+    facts.stored = await asyncio.gather(*map(stored, places, rows))
+    kept = set(places)
     after: ListCursor | None = None
     while True:
         page = await blobs.list_versions(cluster.bucket, after=after)

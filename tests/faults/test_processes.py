@@ -1,11 +1,12 @@
 """Rows 1 to 8: services killed at named steps, paused beyond their sessions, and stopped, all under load.
 
 Every run of the suite takes a step of each service (all in one load), one pause and one stop; `MUNIMENT_FAULTS=all`
-(`make faults`) takes every step, pause and stop by itself.
+(`make faults`) takes every step by itself, and every pause and stop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 
@@ -15,7 +16,7 @@ from muniment.server.parts import Parts
 
 from .fleet import Fleet
 from .fleet import fleet as running_fleet
-from .single import SERVICES, STEPS, killed, paused, stopped
+from .single import STEPS, killed, paused, stopped
 
 EVERYTHING = os.environ.get("MUNIMENT_FAULTS") == "all"
 FEW = (
@@ -24,6 +25,13 @@ FEW = (
     "registry.manifest-written#2",
     "audit.before-commit#5",
     "notifier.answered-before-marked#2",
+)
+PAIRS = (
+    ("audit", "registry"),
+    ("registry", "notifier"),
+    ("notifier", "ingest"),
+    ("ingest", "checksum-validator"),
+    ("checksum-validator", "audit"),
 )
 
 
@@ -43,14 +51,11 @@ async def test_killed_at_named_steps_under_load_all_is_done_after_a_restart(
     print(f"{steps}: {await killed(fleet, *steps, armed=not EVERYTHING)}")
 
 
-@pytest.mark.parametrize("service", SERVICES if EVERYTHING else ["audit"])
-async def test_paused_beyond_its_session_it_changes_nothing(fleet: Fleet, service: str) -> None:
-    print(f"{service}: {await paused(fleet, service)}")
-
-
-@pytest.mark.parametrize("service", SERVICES if EVERYTHING else ["registry"])
-async def test_asked_to_stop_under_load_it_ends_in_order(fleet: Fleet, service: str) -> None:
-    print(f"{service}: {await stopped(fleet, service)}")
+@pytest.mark.parametrize(("sleeper", "leaver"), PAIRS if EVERYTHING else PAIRS[:1])
+async def test_one_paused_beyond_its_session_changes_nothing_and_one_asked_to_stop_ends_in_order(
+    fleet: Fleet, sleeper: str, leaver: str
+) -> None:
+    print(f"{sleeper}, {leaver}: {await asyncio.gather(paused(fleet, sleeper), stopped(fleet, leaver))}")
 
 
 async def test_nothing_was_lost_or_done_twice(fleet: Fleet) -> None:
