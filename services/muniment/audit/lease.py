@@ -115,22 +115,29 @@ class WriterLease:
             await connection.execute(SQL["wait_for_turn"])
             epoch = await connection.fetchval(SQL["take_epoch"], self._holder)
         except asyncpg.LockNotAvailableError as error:
-            await self._release(connection)
+            await self._back(connection)
             raise await self._busy() from error
         except BaseException:
-            await self._release(connection)
+            await self._back(connection)
             raise
         return _Term(connection, epoch, time.monotonic())
 
     async def _give_back(self) -> None:
         term, self._term = self._term, None
         if term is not None:
-            await self._release(term.connection)
+            await self._back(term.connection)
 
-    async def _release(self, connection: PoolConnectionProxy[Any]) -> None:
-        """Hand a connection back. One that is broken is closed by the pool, and its lock goes with it: no failure."""
+    async def _back(self, connection: PoolConnectionProxy[Any]) -> None:
+        """Give a connection back without this session's lock and limits. A broken one is closed: both end with it."""
         try:
-            await self._pool.release(connection, timeout=self._silence_s)
+            try:
+                await connection.reset(timeout=self._silence_s)
+            except BaseException:
+                if not _is_lost(connection):
+                    connection.terminate()
+                raise
+            finally:
+                await self._pool.release(connection)
         except (*UNAVAILABLE, asyncpg.PostgresError) as error:
             log.info("the lease's session was lost", error=repr(error)[:200])
 

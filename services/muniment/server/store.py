@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from muniment.adapters.minio import MinioBlobStore, S3Options
 from muniment.ports.blobs import BlobStore, Lock
 from muniment.ports.clock import SystemClock
+from muniment.ports.timing import Observe, unobserved
 from muniment.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ _MARK: Final = "muniment/bucket"
 
 
 @asynccontextmanager
-async def open_store(settings: Settings, endpoints: Endpoints) -> AsyncIterator[BlobStore]:
+async def open_store(
+    settings: Settings, endpoints: Endpoints, observe: Observe = unobserved
+) -> AsyncIterator[BlobStore]:
     """Open the store and make sure of its buckets: ours with object lock, the landing buckets with versions.
 
     Raises `Misconfigured` when a bucket lacks them: a version is never registered where it could not be locked.
@@ -33,7 +36,8 @@ async def open_store(settings: Settings, endpoints: Endpoints) -> AsyncIterator[
             region=endpoints.s3_region,
             threads=settings.s3.threads,
             stream_threads=settings.validator.workers,
-        )
+        ),
+        observe,
     )
     try:
         await store.ensure_bucket(settings.s3.bucket, object_lock=True)
