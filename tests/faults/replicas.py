@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+
+from tests.bench.stack import clean_environment
 
 COMMAND = (sys.executable, "-m", "muniment.cli", "run")
 
@@ -66,14 +67,13 @@ class Replica:
     async def start(self, **more: str) -> None:
         """Start it and wait until it is ready; on its port of before. Fails with its log where it ends instead."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("MUNIMENT_")}
         address = self.url.removeprefix("http://") or "127.0.0.1:0"
         with (self.folder / "log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(*COMMAND, self.service, "--http", address),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={**clean, **self.environment, "MUNIMENT_DATA_DIR": str(self.folder), **more},
+                env={**clean_environment(), **self.environment, "MUNIMENT_DATA_DIR": str(self.folder), **more},
             )
         assert self.process.stdout is not None
         async with asyncio.timeout(90):
