@@ -58,7 +58,7 @@ faults: setup ## services killed, paused and stopped under load; SEED=n replays 
 chaos: setup ## faults at random over two replicas of each service; SEED=1 MINUTES=5 replays a plan
 	@$(BIN)/python -m tests.faults.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),5) $(if $(JSON),--json)
 
-reliability: setup ## measure how soon each fault is caught up (kept in .bench) and write docs/reliability.md; REPEAT=n ONLY=word
+reliability: setup ## measure how soon each fault is caught up (kept in .bench) and write docs/reliability.md; REPEAT=n ONLY=pattern
 	@mkdir -p .bench
 	@$(BIN)/python -m tests.faults.reliability --seed $(or $(SEED),1) --repeat $(or $(REPEAT),1) $(if $(ONLY),--only "$(ONLY)") --out .bench/reliability.jsonl; \
 	  code=$$?; $(BIN)/python -m tests.faults.reliability --out .bench/reliability.jsonl --write docs/reliability.md && exit $$code

@@ -48,7 +48,7 @@ class Outcome:
 
 @dataclass
 class Result:
-    """A run. `lived`: at ready and at the end, of each replica that was never restarted."""
+    """A run. `lived`: what each replica that was never restarted held at the beginning and at the end."""
 
     seed: int
     outcomes: list[Outcome]
@@ -84,11 +84,11 @@ class Chaos:
     deaths: list[Violation] = field(default_factory=list)
     """Of processes that nobody killed."""
     fresh: dict[str, tuple[int, Usage]] = field(default_factory=dict)
+    """The process of each replica and what it held, before the first fault."""
 
     async def run(self, faults: tuple[Fault, ...]) -> None:
         """Both lanes side by side, to their ends."""
-        for replica in self.fleet.cluster.everything:
-            self._note(replica)
+        self.fresh = {one.name: (one.pid, one.usage()) for one in self.fleet.cluster.everything}
         async with asyncio.TaskGroup() as group:
             for lane in ("processes", "parts"):
                 group.create_task(self._lane([fault for fault in faults if fault.lane == lane]))
@@ -169,7 +169,6 @@ class Chaos:
                     raise
                 await asyncio.sleep(0.5)
             else:
-                self._note(replica)
                 return "" if tries == 1 else f"{replica.name} took {tries} starts"
 
     async def _alive(self, replica: Replica) -> None:
@@ -180,11 +179,8 @@ class Chaos:
             self.say(f"{time.monotonic() - self.began:6.1f} s  {replica.name} ENDED BY ITSELF with {code}")
             await self._up(replica)
 
-    def _note(self, replica: Replica) -> None:
-        self.fresh[replica.name] = replica.pid, replica.usage()
-
     def lived(self) -> dict[str, tuple[Usage, Usage]]:
-        """At ready and now, of those that run since the beginning."""
+        """At the beginning and now, of those that run since then."""
         return {
             replica.name: (usage, replica.usage())
             for replica in self.fleet.cluster.everything

@@ -1,6 +1,6 @@
 """Every fault of a process, one at a time, and a short chaos: JSON lines, and the measured tables of a page.
 
-`make reliability REPEAT=3` runs them; `--only WORD` those whose name holds the word; `--write PAGE` writes the tables
+`make reliability REPEAT=3` runs them; `--only PATTERN` those whose name it is found in; `--write PAGE` writes the tables
 of all runs that the file of JSON lines holds, and runs nothing.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -82,7 +83,7 @@ async def _chaos(parts: Parts, folder: Path, seed: int, seconds: float, report: 
 
 async def run(asked: argparse.Namespace, report: Report) -> int:
     """Everything that was asked for, on parts of its own; how often something did not hold."""
-    names = [name for name in SINGLES if asked.only in name]
+    names = [name for name in SINGLES if re.search(asked.only, name)]
     bad = 0
     with tempfile.TemporaryDirectory(prefix="muniment-reliability-") as name:
         folder = Path(name)
@@ -90,7 +91,7 @@ async def run(asked: argparse.Namespace, report: Report) -> int:
             for seed in range(asked.seed, asked.seed + asked.repeat):
                 if names:
                     bad += await measure(parts, folder / f"{seed}", seed, names, report)
-                if asked.only in CHAOS:
+                if re.search(asked.only, CHAOS):
                     bad += await _chaos(parts, folder / f"chaos-{seed}", seed, asked.chaos_seconds, report)
     return bad
 
@@ -135,7 +136,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=1, help="so many seeds, from --seed on")
-    parser.add_argument("--only", default="", metavar="WORD")
+    parser.add_argument("--only", default="", metavar="PATTERN")
     parser.add_argument("--chaos-seconds", type=float, default=60.0)
     parser.add_argument("--out", type=Path, required=True, help="append the JSON lines to this file")
     parser.add_argument("--write", type=Path, metavar="PAGE")
