@@ -10,6 +10,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
+from muniment.adapters.postgres import RACES, UNAVAILABLE
 from muniment.contracts.errors import MunimentError
 from muniment.ports.blobs import BlobStore, Location, Lock
 from muniment.ports.clock import Clock
@@ -35,8 +36,8 @@ class Keeper:
             try:
                 while await self.extend_some():
                     pass
-            except MunimentError as error:
-                log.warning("locks not extended; trying again", error=str(error))
+            except (MunimentError, *UNAVAILABLE, *RACES) as error:
+                log.warning("locks not extended; trying again", error=repr(error)[:300])
             await asyncio.sleep(max(1.0, min(3600.0, self.margin_s / 10)))
 
     async def extend_some(self) -> int:
