@@ -5,6 +5,7 @@ The plan, and what each step promises:
    can delete them or shorten the lock, and an overwrite of the key is another version-id.
 2. Write the manifest with `If-None-Match: *` and its lock in one request. Its name is its digest, so a second writer
    can only find its own bytes there.
+3. Look at the manifest under its version-id: a write that was acknowledged and is not there, or has no lock, is found.
 Only then may a record say that the version exists.
 """
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from muniment.contracts.errors import NotFound, Rejected
+from muniment.contracts.errors import Misconfigured, NotFound, Rejected, Transient
 from muniment.contracts.events import ValidatedFile
 from muniment.ports.blobs import BlobStore, Location, Lock
 from muniment.ports.clock import Clock
@@ -67,4 +68,23 @@ class Sealer:
             lock=lock,
         )
         reached("registry.manifest-written")
+        await self._check(put.location, lock)
         return Sealed(draft, put.location, until)
+
+    async def _check(self, manifest: Location, lock: Lock) -> None:
+        try:
+            stored = await self.blobs.stat(manifest.bucket, manifest.key, manifest.version_id)
+        except NotFound as error:
+            raise Transient(
+                "store_inconsistent", "a manifest was acknowledged and is not there", expected=manifest
+            ) from error
+        if stored.lock is None or not stored.lock.covers(lock):
+            raise Misconfigured(
+                "lock_refused",
+                f"the store took {manifest} with a lock and does not hold it",
+                expected=f"{lock.mode} until {lock.until.isoformat()}",
+                actual="no lock"
+                if stored.lock is None
+                else f"{stored.lock.mode} until {stored.lock.until.isoformat()}",
+                hint="use a store that keeps S3 Object Lock; without it no version is registered",
+            )
