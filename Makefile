@@ -7,7 +7,7 @@ DATA ?= .muniment
 PEERS := .cache/peers/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults overload bench bench-peers figures check fmt lint types schemas lock clean
+.PHONY: help setup demo up test faults chaos reliability overload bench bench-peers figures check fmt lint types schemas lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,14 @@ overload: setup ## ten times what the stack can take; SECONDS=120 SEED=1
 
 faults: setup ## services killed, paused and stopped under load; SEED=n replays a run
 	@MUNIMENT_FAULTS=all MUNIMENT_FAULT_SEED=$(SEED) $(BIN)/python -m pytest tests/faults
+
+chaos: setup ## faults at random over two replicas of each service; SEED=1 MINUTES=5 replays a plan
+	@$(BIN)/python -m tests.faults.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),5) $(if $(JSON),--json)
+
+reliability: setup ## measure how soon each fault is caught up (kept in .bench) and write docs/reliability.md; REPEAT=n ONLY=pattern
+	@mkdir -p .bench
+	@$(BIN)/python -m tests.faults.reliability --seed $(or $(SEED),1) --repeat $(or $(REPEAT),1) $(if $(ONLY),--only "$(ONLY)") --out .bench/reliability.jsonl; \
+	  code=$$?; $(BIN)/python -m tests.faults.reliability --out .bench/reliability.jsonl --write docs/reliability.md && exit $$code
 
 check: lint types test ## everything that CI runs
 

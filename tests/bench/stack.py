@@ -132,5 +132,9 @@ def _endpoints(data: Path) -> Endpoints:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without settings of Muniment."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("MUNIMENT_")}
+    """This process's environment without settings of Muniment, and with bytecode kept as any installation keeps it.
+
+    Without bytecode every start compiles all libraries anew, which takes longer than the start itself.
+    """
+    left_out = ("MUNIMENT_", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,12 +24,14 @@ from muniment.server.stack import Endpoints
 from muniment.server.wiring import BY_NAME
 from muniment.testing.tcp_proxy import TcpProxy
 
-from .replicas import Replica
+from .replicas import Replica, stands_still
 
 QUICK = {
     "MUNIMENT_REGISTRY__PRODUCTION__RETENTION_S": "600",
     "MUNIMENT_REGISTRY__RETENTION_MARGIN_S": "1",
     "MUNIMENT_VALIDATOR__LEASE_S": "2",
+    # Within the sizes of the load, so that some publications are validated at once and others become jobs.
+    "MUNIMENT_VALIDATOR__AT_ONCE_BYTES": "65536",
     "MUNIMENT_DELIVERY__RETRY_SCALE": "0.05",
     "MUNIMENT_NOTIFIER__RETRY_SCALE": "0.01",
     "MUNIMENT_NOTIFIER__TIMEOUT_S": "2",
@@ -72,9 +76,14 @@ class Cluster:
                 return str(json.loads(file.read_text())["token"])
         raise AssertionError("no registry has made the first admin")
 
-    def client(self, service: str, *, timeout: float = 10) -> AsyncClient:
-        """A client of one service's first replica."""
-        return AsyncClient(self.replicas[service][0].url, self.token, timeout=timeout)
+    @property
+    def everything(self) -> list[Replica]:
+        """All replicas of all services."""
+        return [one for of in self.replicas.values() for one in of]
+
+    def client(self, service: str, *, replica: int = 0, timeout: float = 10) -> AsyncClient:
+        """A client of one replica of a service."""
+        return AsyncClient(self.replicas[service][replica].url, self.token, timeout=timeout)
 
     def blobs(self) -> MinioBlobStore:
         """A client of the store; close it."""
@@ -91,10 +100,19 @@ class Cluster:
         """Let it go on."""
         os.kill(self.parts.pids[part], signal.SIGCONT)
 
+    def frozen(self, part: str) -> bool:
+        """Whether it stands still."""
+        return stands_still(self.parts.pids[part])
+
 
 @asynccontextmanager
-async def cluster(parts: Parts, folder: Path, name: str, *, replicas: int = 1) -> AsyncIterator[Cluster]:
-    """Start everything; at the end all of its processes are stopped, paused ones too."""
+async def cluster(
+    parts: Parts, folder: Path, name: str, *, replicas: int = 1, stop_at: Sequence[str] = ()
+) -> AsyncIterator[Cluster]:
+    """Start everything; at the end all of its processes are stopped, paused ones too.
+
+    `stop_at` are named steps at which the services they belong to are to be killed, until they are started again.
+    """
     async with AsyncExitStack() as stack:
         dsn = await _new_database(parts, name.replace("-", "_"))
         split = urlsplit(parts.s3.endpoint)
@@ -125,10 +143,21 @@ async def cluster(parts: Parts, folder: Path, name: str, *, replicas: int = 1) -
             for service in BY_NAME
         }
         running = Cluster(name, folder, parts, dsn, database, store, made)
-        for replica in (one for of in made.values() for one in of):
-            stack.push_async_callback(replica.stop)
-            await replica.start()
+        stack.push_async_callback(_together, [replica.stop for replica in running.everything])
+        steps = {step.partition(".")[0]: {"MUNIMENT_STOP_AT": step} for step in stop_at}
+        await _together([partial(one.start, **steps.get(one.service, {})) for one in running.everything])
         yield running
+
+
+async def _together(calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    """As an orchestrator does it: all at once, and each migrates and makes what it misses."""
+    async with asyncio.TaskGroup() as group:
+        for call in calls:
+            group.create_task(_awaited(call))
+
+
+async def _awaited(call: Callable[[], Awaitable[None]]) -> None:
+    await call()
 
 
 async def _new_database(parts: Parts, name: str) -> str:

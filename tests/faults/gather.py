@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -26,34 +26,45 @@ from .sink import Sink
 SCHEMAS = tuple(service.replace("-", "_") for service in SERVICES)
 
 
-async def open_work(cluster: Cluster, connection: asyncpg.Connection[Any]) -> dict[str, int]:
-    """What is not done yet, by name: lag of each group, unsent rows, open jobs, pending deliveries."""
-    found: dict[str, int] = {}
-    for schema in SCHEMAS:
-        found[f"outbox of {schema}"] = await connection.fetchval(
-            f"SELECT count(*) FROM {schema}.outbox WHERE sent_at IS NULL"
-        )
-    found["jobs"] = await connection.fetchval("SELECT count(*) FROM checksum_validator.job WHERE finished_at IS NULL")
-    found["deliveries"] = await connection.fetchval("SELECT count(*) FROM notifier.delivery WHERE state = 'pending'")
-    bootstrap = cluster.parts.kafka.bootstrap
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
-    await admin.start()
-    await consumer.start()
-    try:
-        partitions = await _partitions(cluster, admin)
-        ends = await consumer.end_offsets(partitions)
+class Watch:
+    """Looks at what is not done yet. Clients of its own, around the proxies."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        bootstrap = cluster.parts.kafka.bootstrap
+        self._admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        self._consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+
+    async def __aenter__(self) -> Self:
+        self._connection = await asyncpg.connect(self._cluster.dsn)
+        await self._admin.start()
+        await self._consumer.start()
+        self._partitions = await _partitions(self._cluster, self._admin)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
+        await self._admin.close()
+        await self._connection.close()
+
+    async def open_work(self) -> dict[str, int]:
+        """By name: lag of each group, unsent rows, open jobs, pending deliveries."""
+        count = self._connection.fetchval
+        found: dict[str, int] = {}
+        for schema in SCHEMAS:
+            found[f"outbox of {schema}"] = await count(f"SELECT count(*) FROM {schema}.outbox WHERE sent_at IS NULL")
+        found["jobs"] = await count("SELECT count(*) FROM checksum_validator.job WHERE finished_at IS NULL")
+        found["deliveries"] = await count("SELECT count(*) FROM notifier.delivery WHERE state = 'pending'")
+        ends = await self._consumer.end_offsets(self._partitions)
         for service in SERVICES:
-            done = await admin.list_consumer_group_offsets(f"{cluster.prefix}{service}")
+            done = await self._admin.list_consumer_group_offsets(f"{self._cluster.prefix}{service}")
+            read = _consumed(self._cluster, service)
             found[f"lag of {service}"] = sum(
                 ends[one] - max(0, done[one].offset if one in done else 0)
-                for one in partitions
-                if one.topic in _consumed(cluster, service)
+                for one in self._partitions
+                if one.topic in read
             )
-    finally:
-        await consumer.stop()
-        await admin.close()
-    return found
+        return found
 
 
 def _consumed(cluster: Cluster, service: str) -> set[str]:
@@ -69,24 +80,26 @@ async def _partitions(cluster: Cluster, admin: AIOKafkaAdminClient) -> list[Topi
     return [TopicPartition(topic["topic"], one["partition"]) for topic in described for one in topic["partitions"]]
 
 
-async def quiet(cluster: Cluster, patience: float) -> tuple[dict[str, int], float]:
-    """Wait until nothing is open, for `patience` seconds at most; what still is, and the seconds it took."""
-    connection = await asyncpg.connect(cluster.dsn)
-    began = time.monotonic()
-    try:
+async def quiet(cluster: Cluster, patience: float) -> dict[str, int]:
+    """Wait until nothing is open, for `patience` seconds at most; what still is.
+
+    Queues are read one after another, and work may pass from one that is to be read to one that has been: so nothing
+    has to be open twice in a row.
+    """
+    ends, before = time.monotonic() + patience, False
+    async with Watch(cluster) as watch:
         while True:
-            found = await open_work(cluster, connection)
-            took = time.monotonic() - began
-            if not any(found.values()) or took > patience:
-                return found, took
-            await asyncio.sleep(0.2)
-    finally:
-        await connection.close()
+            found = await watch.open_work()
+            calm = not any(found.values())
+            if (calm and before) or time.monotonic() > ends:
+                return found
+            before = calm
+            await asyncio.sleep(0.1)
 
 
 async def gather(cluster: Cluster, acknowledged: list[Acknowledged], sink: Sink, *, patience: float) -> Facts:
     """The facts of the run, once it is quiet or patience has ended."""
-    unsettled, _ = await quiet(cluster, patience)
+    unsettled = await quiet(cluster, patience)
     facts = Facts(acknowledged=list(acknowledged), unsettled=unsettled, calls=list(sink.calls))
     await _read_topics(cluster, facts)
     connection = await asyncpg.connect(cluster.dsn)
@@ -169,11 +182,15 @@ async def _read_store(
         "SELECT manifest_bucket, manifest_key, manifest_version_id, encode(sha256(manifest), 'hex'), "
         "manifest_locked_until FROM registry.version"
     )
-    kept = set()
-    for row in rows:
-        place = Location(row["bucket"], row["key"], row["version_id"])
-        kept.add(place)
-        facts.stored.append(await _stored(blobs, place, row["sha256"], row["locked_until"]))
+    slots = asyncio.Semaphore(8)
+
+    async def stored(place: Location, row: asyncpg.Record) -> StoredBytes:
+        async with slots:
+            return await _stored(blobs, place, row["sha256"], row["locked_until"])
+
+    places = [Location(row["bucket"], row["key"], row["version_id"]) for row in rows]
+    facts.stored = await asyncio.gather(*map(stored, places, rows))
+    kept = set(places)
     after: ListCursor | None = None
     while True:
         page = await blobs.list_versions(cluster.bucket, after=after)

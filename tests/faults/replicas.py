@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
+from tests.bench.stack import clean_environment
+
 COMMAND = (sys.executable, "-m", "muniment.cli", "run")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process holds: resident memory, and handles (files and sockets)."""
+
+    rss_mib: float
+    handles: int
 
 
 @dataclass
@@ -21,7 +32,32 @@ class Replica:
     environment: dict[str, str]
     url: str = ""
     process: asyncio.subprocess.Process | None = None
-    _output: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        """`SERVICE-NUMBER`."""
+        return self.folder.name
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self.process is not None and self.process.returncode is None
+
+    @property
+    def paused(self) -> bool:
+        """Whether it stands still."""
+        return stands_still(self.pid)
+
+    def usage(self) -> Usage:
+        """Of the running process."""
+        process = psutil.Process(self.pid)
+        return Usage(process.memory_info().rss / 2**20, process.num_fds())
 
     @property
     def log(self) -> str:
@@ -31,14 +67,13 @@ class Replica:
     async def start(self, **more: str) -> None:
         """Start it and wait until it is ready; on its port of before. Fails with its log where it ends instead."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("MUNIMENT_")}
         address = self.url.removeprefix("http://") or "127.0.0.1:0"
         with (self.folder / "log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *(*COMMAND, self.service, "--http", address),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={**clean, **self.environment, "MUNIMENT_DATA_DIR": str(self.folder), **more},
+                env={**clean_environment(), **self.environment, "MUNIMENT_DATA_DIR": str(self.folder), **more},
             )
         assert self.process.stdout is not None
         async with asyncio.timeout(90):
@@ -70,3 +105,8 @@ class Replica:
         except TimeoutError:
             self.signal(signal.SIGKILL)
             await self.process.wait()
+
+
+def stands_still(pid: int) -> bool:
+    """Whether a process is stopped by a signal."""
+    return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)

@@ -21,12 +21,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
+import structlog
 
+from muniment.adapters.postgres import UNAVAILABLE
 from muniment.contracts.errors import Transient
 from muniment.runtime.sql import load_queries
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
+
+log = structlog.get_logger(__name__)
 
 SQL = load_queries("muniment.audit")
 
@@ -111,17 +115,31 @@ class WriterLease:
             await connection.execute(SQL["wait_for_turn"])
             epoch = await connection.fetchval(SQL["take_epoch"], self._holder)
         except asyncpg.LockNotAvailableError as error:
-            await self._pool.release(connection)
+            await self._back(connection)
             raise await self._busy() from error
         except BaseException:
-            await self._pool.release(connection)
+            await self._back(connection)
             raise
         return _Term(connection, epoch, time.monotonic())
 
     async def _give_back(self) -> None:
         term, self._term = self._term, None
         if term is not None:
-            await self._pool.release(term.connection)
+            await self._back(term.connection)
+
+    async def _back(self, connection: PoolConnectionProxy[Any]) -> None:
+        """Give a connection back without this session's lock and limits. A broken one is closed: both end with it."""
+        try:
+            try:
+                await connection.reset(timeout=self._silence_s)
+            except BaseException:
+                if not _is_lost(connection):
+                    connection.terminate()
+                raise
+            finally:
+                await self._pool.release(connection)
+        except (*UNAVAILABLE, asyncpg.PostgresError) as error:
+            log.info("the lease's session was lost", error=repr(error)[:200])
 
     async def _busy(self) -> Transient:
         holder = await self._pool.fetchrow(SQL["writer"])

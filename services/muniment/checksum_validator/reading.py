@@ -12,10 +12,12 @@ from muniment.checksum_validator.formats import inspect
 from muniment.contracts.canonical import sha256_hex
 from muniment.contracts.errors import NotFound, PreconditionFailed, Rejected, Transient
 from muniment.contracts.events import ObjectLocation, StagedFile, ValidatedFile
-from muniment.ports.blobs import QUICK, BlobStore, HashResult, Location
+from muniment.ports.blobs import BlobStore, HashResult, Location
 from muniment.runtime.stop_point import reached
 
 _FILES_AT_ONCE: Final = 4
+_BY_HAND: Final = 64 * 1024
+"""Bytes up to which reading and writing a file costs a store less than its own copy does; beyond, the copy wins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,12 @@ class FileReader:
         )
 
     async def _copy_in(self, file: StagedFile, place: Location) -> Location:
-        """Copy a landing file. A small one that is as declared is read and written: stores do that faster than a copy.
+        """Copy a landing file. A small one that is as declared is read and written.
 
         Whatever is not as declared goes the general way, and is judged by what was stored then.
         """
         key = f"blobs/sha256/{file.sha256[:2]}/{file.sha256}"
-        if file.size <= QUICK:
+        if file.size <= _BY_HAND:
             data = await self.blobs.read_whole(place)
             if data is not None and len(data) == file.size and sha256_hex(data) == file.sha256:
                 return await self.blobs.put(self.bucket, key, data)

@@ -182,17 +182,17 @@ class Workers:
             batch = [await self._verdicts.get()]
             while not self._verdicts.empty() and len(batch) < self.settings.workers:
                 batch.append(self._verdicts.get_nowait())
+            now = asyncio.get_running_loop().time()
             try:
                 await self._record_batch(batch)
+                if now - pruned_at > _PRUNE_EVERY_S:
+                    before = self.transactions.clock.now() - timedelta(days=_KEEP_DAYS)
+                    done = await self.transactions.pool.execute(SQL["prune_jobs"], before, _PRUNE_ROWS)
+                    if done != f"DELETE {_PRUNE_ROWS}":  # else there may be more, and the next turn goes on
+                        pruned_at = now
             except (*UNAVAILABLE, *RACES) as error:
                 # Nothing is lost: the leases end and the files are read again.
                 log.warning("verdicts not recorded", jobs=len(batch), error=repr(error)[:300])
-            now = asyncio.get_running_loop().time()
-            if now - pruned_at > _PRUNE_EVERY_S:
-                before = self.transactions.clock.now() - timedelta(days=_KEEP_DAYS)
-                done = await self.transactions.pool.execute(SQL["prune_jobs"], before, _PRUNE_ROWS)
-                if done != f"DELETE {_PRUNE_ROWS}":  # else there may be more, and the next turn goes on
-                    pruned_at = now
 
     async def _record_batch(self, batch: Sequence[tuple[Job, Verdict]]) -> None:
         async with self.transactions.begin() as tx:

@@ -1,12 +1,12 @@
 """Sealing a draft in the store: the bytes' locks, then the locked manifest. Idempotent, so a crash costs nothing.
 
 The plan, and what each step promises:
-1. Lock exactly the version-ids that the validator has read. From then on the checked bytes are the kept bytes: nobody
-   can delete them or shorten the lock, and an overwrite of the key is another version-id.
-2. Write the manifest with `If-None-Match: *` and its lock in one request. Its name is its digest, so a second writer
-   can only find its own bytes there.
-3. Look at the manifest under its version-id: a write that was acknowledged and is not there, or has no lock, is found.
-Only then may a record say that the version exists.
+- Lock exactly the version-ids that the validator has read. From then on the checked bytes are the kept bytes: nobody
+  can delete them or shorten the lock, and an overwrite of the key is another version-id.
+- Write the manifest with `If-None-Match: *` and its lock in one request. Its name is its digest, so a second writer
+  can only find its own bytes there. Then look at it under its version-id: a write that was acknowledged and is not
+  there, or has no lock, is found.
+Neither needs the other, so they go out together; only when both are done may a record say that the version exists.
 """
 
 from __future__ import annotations
@@ -58,18 +58,24 @@ class Sealer:
                         hint="publish the files again",
                     ) from error
 
-        await asyncio.gather(*(lock_file(file) for file in draft.publication.files))
-        reached("registry.bytes-locked")
-        put = await self.blobs.put_once(
-            self.bucket,
-            f"manifests/{draft.publication.model}/{draft.id.removeprefix('sha256:')}.json",
-            draft.manifest,
-            content_type="application/json",
-            lock=lock,
-        )
-        reached("registry.manifest-written")
-        await self._check(put.location, lock)
-        return Sealed(draft, put.location, until)
+        async def lock_files() -> None:
+            await asyncio.gather(*(lock_file(file) for file in draft.publication.files))
+            reached("registry.bytes-locked")
+
+        async def write_manifest() -> Location:
+            put = await self.blobs.put_once(
+                self.bucket,
+                f"manifests/{draft.publication.model}/{draft.id.removeprefix('sha256:')}.json",
+                draft.manifest,
+                content_type="application/json",
+                lock=lock,
+            )
+            reached("registry.manifest-written")
+            await self._check(put.location, lock)
+            return put.location
+
+        _, manifest = await asyncio.gather(lock_files(), write_manifest())
+        return Sealed(draft, manifest, until)
 
     async def _check(self, manifest: Location, lock: Lock) -> None:
         try:

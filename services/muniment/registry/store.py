@@ -47,17 +47,20 @@ async def known_versions(source: Any, ids: Iterable[str]) -> dict[VersionId, Kno
 
 
 async def load_state(tx: Tx, commits: Sequence[Commit]) -> State:
-    """Make missing models, lock the rows of all (in one order: no two transactions wait in a circle), and read."""
+    """Lock the models' rows (in one order: no two transactions wait in a circle), make missing ones, and read."""
     names: dict[str, tuple[str, str]] = {}
     for commit in commits:
         publication = commit.sealed.draft.publication
         names.setdefault(model_key(publication.model), (publication.model, commit.operator))
     keys = sorted(names)
-    created = await tx.connection.fetch(
-        SQL["create_models"], keys, [names[key][0] for key in keys], [names[key][1] for key in keys], tx.now
-    )
-    fresh = {row["id"] for row in created}
     rows = await tx.connection.fetch(SQL["lock_models"], keys)
+    fresh: set[int] = set()
+    if len(rows) < len(keys):
+        created = await tx.connection.fetch(
+            SQL["create_models"], keys, [names[key][0] for key in keys], [names[key][1] for key in keys], tx.now
+        )
+        fresh = {row["id"] for row in created}
+        rows = await tx.connection.fetch(SQL["lock_models"], keys)
     models = {
         row["name_key"]: ModelState(row["id"], row["name"], row["last_number"], row["id"] in fresh) for row in rows
     }
@@ -76,8 +79,6 @@ async def write_versions(tx: Tx, new: Sequence[NewVersion]) -> None:
     drafts = [version.commit.sealed.draft for version in new]
     publications = [draft.publication for draft in drafts]
     sealed = [version.commit.sealed for version in new]
-    last = {version.model.id: version.number for version in new}
-    await tx.connection.execute(SQL["give_numbers"], list(last), list(last.values()))
     await tx.connection.execute(
         SQL["insert_versions"],
         [version.model.id for version in new],
@@ -113,8 +114,8 @@ async def write_versions(tx: Tx, new: Sequence[NewVersion]) -> None:
 
 async def _write_files(tx: Tx, new: Sequence[NewVersion]) -> None:
     files = [(version, file) for version in new for file in version.commit.sealed.draft.publication.files]
-    rows = await tx.connection.fetch(
-        SQL["put_objects"],
+    await tx.connection.execute(
+        SQL["insert_files"],
         [file.location.bucket for _, file in files],
         [file.location.key for _, file in files],
         [file.location.version_id for _, file in files],
@@ -122,14 +123,9 @@ async def _write_files(tx: Tx, new: Sequence[NewVersion]) -> None:
         [file.size for _, file in files],
         [version.commit.sealed.draft.track.lock_mode for version, _ in files],
         [version.commit.sealed.locked_until for version, _ in files],
-    )
-    ids = {(row["bucket"], row["key"], row["version_id"]): row["id"] for row in rows}
-    await tx.connection.execute(
-        SQL["insert_files"],
         [version.model.id for version, _ in files],
         [version.number for version, _ in files],
         [file.path for _, file in files],
-        [ids[file.location.bucket, file.location.key, file.location.version_id] for _, file in files],
         [file.format for _, file in files],
         [file.role for _, file in files],
     )
@@ -154,14 +150,4 @@ async def write_moves(tx: Tx, decided: Plan) -> None:
             )
     if not moves:
         return
-    heads = {(move[0], move[1]): move for move in moves}  # the last movement of each branch
-    ordered = [heads[key] for key in sorted(heads)]
-    await tx.connection.execute(
-        SQL["put_branches"],
-        [move[0] for move in ordered],
-        [move[1] for move in ordered],
-        [move[3] for move in ordered],
-        [move[4] for move in ordered],
-        tx.now,
-    )
-    await tx.connection.execute(SQL["insert_moves"], *map(list, zip(*moves, strict=True)), tx.now)
+    await tx.connection.execute(SQL["move_heads"], *map(list, zip(*moves, strict=True)), tx.now)

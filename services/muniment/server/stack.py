@@ -94,8 +94,9 @@ async def running_stack(
     wanted = (*topics.ALL, *(topic for service in services for topic in topics.owned_by(service.name)))
     await ensure_topics(endpoints.kafka, wanted, layout)
     async with AsyncExitStack() as stack:
+        metrics = Metrics(CollectorRegistry())
         progress("opening the store")
-        blobs = await stack.enter_async_context(open_store(settings, endpoints))
+        blobs = await stack.enter_async_context(open_store(settings, endpoints, metrics.steps("store")))
         identity_pool = await open_pool(endpoints.postgres_dsn, "identity", max_size=4)
         stack.push_async_callback(identity_pool.close)
         identity = Identity(identity_pool, SystemClock())
@@ -103,9 +104,9 @@ async def running_stack(
         publisher = KafkaPublisher(endpoints.kafka)
         stack.push_async_callback(publisher.close)
         started = [
-            await _build(service, settings, endpoints, blobs, identity, publisher, stack) for service in services
+            await _build(service, settings, endpoints, blobs, identity, publisher, metrics, stack)
+            for service in services
         ]
-        metrics = Metrics(CollectorRegistry())
         loops = Loops()
         stack.push_async_callback(loops.stop)
         for one in started:
@@ -116,7 +117,8 @@ async def running_stack(
         broker = _broker(endpoints.kafka)
         for one in started:
             if one.processor.routes:
-                Subscriber(one.processor, SystemClock(), settings.delivery.batch_records).register(broker)
+                batch = settings.delivery.batch_records
+                Subscriber(one.processor, SystemClock(), batch, one.service.linger_s).register(broker)
         stack.push_async_callback(_stop_broker, broker)
         await broker.start()
         listener = _listen(settings.http.host, settings.http.port)
@@ -139,15 +141,18 @@ async def _build(
     blobs: BlobStore,
     identity: Identity,
     publisher: KafkaPublisher,
+    metrics: Metrics,
     stack: AsyncExitStack,
 ) -> _Started:
     dsn = endpoints.postgres_dsn
     pool = await open_pool(dsn, service.schema, max_size=settings.postgres.pool_max)
     stack.push_async_callback(_close_pool, pool)
     clock = SystemClock()
-    relay = Relay(service.name, lambda: connect(dsn, service.schema), publisher, clock, settings.delivery.keep_days)
-    transactions = Transactions(pool, service.name, settings.kafka.topic_prefix, clock, relay.wake)
-    built = service.build(Deps(settings, pool, transactions, blobs, identity, clock))
+    observe = metrics.steps(service.name)
+    keep_days = settings.delivery.keep_days
+    relay = Relay(service.name, lambda: connect(dsn, service.schema), publisher, clock, keep_days, observe)
+    transactions = Transactions(pool, service.name, settings.kafka.topic_prefix, clock, relay.wake, observe)
+    built = service.build(Deps(settings, pool, transactions, blobs, identity, clock, metrics))
     group = f"{settings.kafka.group_prefix}{service.name}"
     processor = Processor(service.name, group, built.routes, transactions, settings.delivery)
     return _Started(service, built, relay, processor, transactions)

@@ -11,6 +11,7 @@ from muniment.adapters.minio import MinioBlobStore, S3Options
 from muniment.contracts.errors import Misconfigured
 from muniment.ports.blobs import BlobStore, Lock
 from muniment.ports.clock import SystemClock
+from muniment.ports.timing import Observe, unobserved
 from muniment.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ _MARK: Final = "muniment/bucket"
 
 
 @asynccontextmanager
-async def open_store(settings: Settings, endpoints: Endpoints) -> AsyncIterator[BlobStore]:
+async def open_store(
+    settings: Settings, endpoints: Endpoints, observe: Observe = unobserved
+) -> AsyncIterator[BlobStore]:
     """Open the store and make sure of its buckets: ours with object lock, the landing buckets with versions.
 
     Raises `Misconfigured` when a bucket lacks them: a version is never registered where it could not be locked.
@@ -34,7 +37,8 @@ async def open_store(settings: Settings, endpoints: Endpoints) -> AsyncIterator[
             region=endpoints.s3_region,
             threads=settings.s3.threads,
             stream_threads=settings.validator.workers,
-        )
+        ),
+        observe,
     )
     try:
         await store.ensure_bucket(settings.s3.bucket, object_lock=True)

@@ -9,10 +9,12 @@ others fill.
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from muniment.adapters.hashing import EdgeReader, hash_bytes
@@ -42,8 +44,26 @@ from muniment.ports.blobs import (
     VersionPage,
     check_bucket,
 )
+from muniment.ports.timing import Observe, timed, unobserved
 
 __all__ = ["MinioBlobStore", "S3Options"]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _observed(
+    call: Callable[Concatenate[MinioBlobStore, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[MinioBlobStore, P], Coroutine[Any, Any, T]]:
+    """A call whose time is told under its name."""
+
+    async def observed(self: MinioBlobStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with timed(self.observe, call.__name__):
+            return await call(self, *args, **kwargs)
+
+    functools.update_wrapper(observed, call)
+    return observed
 
 
 class MinioBlobStore:
@@ -52,8 +72,9 @@ class MinioBlobStore:
     The port's docstrings hold; they are not repeated here.
     """
 
-    def __init__(self, options: S3Options) -> None:
+    def __init__(self, options: S3Options, observe: Observe = unobserved) -> None:
         """Opens no connection. Raises `Misconfigured` (`s3_endpoint_invalid`)."""
+        self.observe = observe
         self._connection = S3Connection(options)
         self._run = self._connection.run
         self._reading = S3Reading(self._connection)
@@ -64,6 +85,7 @@ class MinioBlobStore:
     async def ensure_bucket(self, bucket: str, *, object_lock: bool) -> None:
         await self._run(self._objects.ensure_bucket, bucket, object_lock=object_lock)
 
+    @_observed
     async def stat(self, bucket: str, key: str, version_id: str | None = None) -> ObjectVersion:
         return await self._reading.stat(bucket, key, version_id)
 
@@ -75,12 +97,15 @@ class MinioBlobStore:
     def random_reader(self, location: Located, *, size: int, edges: Edges | None = None) -> RandomReader:
         return EdgeReader(size, lambda offset, length: self._reading.read_range(location, offset, length), edges)
 
+    @_observed
     async def read_whole(self, location: Located, *, at_most: int = QUICK) -> bytes | None:
         return await self._reading.whole(location, at_most)
 
+    @_observed
     async def read_range(self, location: Located, *, offset: int, length: int) -> bytes:
         return await self._run(self._reading.read_range, location, offset, length)
 
+    @_observed
     async def hash(
         self,
         location: Located,
@@ -100,6 +125,7 @@ class MinioBlobStore:
         finally:
             stop.set()  # a cancelled task leaves its thread behind: this ends it at the next chunk
 
+    @_observed
     async def put(
         self,
         bucket: str,
@@ -111,6 +137,7 @@ class MinioBlobStore:
     ) -> Location:
         return await self._objects.put(bucket, key, data, content_type, lock)
 
+    @_observed
     async def put_once(
         self,
         bucket: str,
@@ -122,21 +149,27 @@ class MinioBlobStore:
     ) -> PutOnce:
         return await self._objects.put_once(bucket, key, data, content_type, lock)
 
+    @_observed
     async def lock(self, location: Located, lock: Lock) -> Lock:
         return await self._locks.lock(location, lock)
 
+    @_observed
     async def retention(self, location: Located) -> Lock | None:
         return await self._run(self._locks.retention, location)
 
+    @_observed
     async def copy(self, source: ObjectVersion, bucket: str, key: str) -> Location:
         return await copy(self._connection, self._multipart, source, bucket, key)
 
+    @_observed
     async def hide(self, bucket: str, key: str) -> None:
         await self._run(self._objects.hide, bucket, key)
 
+    @_observed
     async def delete_version(self, location: Located) -> None:
         await self._run(self._locks.delete_version, location)
 
+    @_observed
     async def list_versions(
         self, bucket: str, *, prefix: str = "", after: ListCursor | None = None, limit: int = 1000
     ) -> VersionPage:
@@ -153,6 +186,7 @@ class MinioBlobStore:
             query["response-content-type"] = "application/octet-stream"
         return self._presign("GET", location.bucket, location.key, expires, query)
 
+    @_observed
     async def create_multipart(self, bucket: str, key: str, *, content_type: str = "application/octet-stream") -> str:
         return await self._run(self._multipart.create, bucket, key, content_type)
 
@@ -161,9 +195,11 @@ class MinioBlobStore:
             raise ValueError(f"parts are numbered 1 to {MAX_PARTS}, not {number}")
         return self._presign("PUT", bucket, key, expires, {"partNumber": str(number), "uploadId": upload_id})
 
+    @_observed
     async def list_parts(self, bucket: str, key: str, upload_id: str) -> tuple[Part, ...]:
         return await self._run(self._multipart.list_parts, bucket, key, upload_id)
 
+    @_observed
     async def complete_multipart(self, bucket: str, key: str, upload_id: str, parts: Sequence[Part]) -> Location:
         return await self._run(self._multipart.complete, bucket, key, upload_id, parts)
 

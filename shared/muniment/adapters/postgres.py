@@ -24,6 +24,8 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    # What asyncpg says of a session that the server has ended with a message, before it has seen the end itself.
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
@@ -56,7 +58,11 @@ class Schema:
 
 
 async def open_pool(dsn: str, schema: str, *, max_size: int) -> asyncpg.Pool[Any]:
-    """A pool whose connections see only `schema` and act as its role. Opens one connection to prove that it can."""
+    """A pool whose connections see only `schema` and act as its role. Opens one connection to prove that it can.
+
+    A connection goes back as it is, without the round trip of asyncpg's own reset (only an open transaction is rolled
+    back): who sets something for a session, or locks for one, resets the connection before giving it back.
+    """
     return await asyncpg.create_pool(
         dsn,
         min_size=1,
@@ -65,7 +71,12 @@ async def open_pool(dsn: str, schema: str, *, max_size: int) -> asyncpg.Pool[Any
         command_timeout=60,
         timeout=10,
         server_settings=_server_settings(schema),
+        reset=_as_it_is,
     )
+
+
+async def _as_it_is(_: asyncpg.Connection[Any]) -> None:
+    """Nothing to reset."""
 
 
 async def connect(dsn: str, schema: str) -> asyncpg.Connection[asyncpg.Record]:

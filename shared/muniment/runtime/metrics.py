@@ -5,10 +5,13 @@ One registry for each process, made by the composition root and handed in. FastS
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from muniment.ports.timing import Observe
 
 QUICK_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 """Buckets of what answers while somebody waits, in seconds."""
@@ -39,7 +42,19 @@ class Metrics:
         self.audit_chain_size = self._gauge("audit_chain_size", "entries in the audit log")
         self.audit_verify_failures = self._counter("audit_verify_failures", "verifications of the log that failed")
         self.notifications = self._counter("notifications", "delivery attempts", "channel", "outcome")
+        self.step_duration = self._histogram(
+            "step_seconds",
+            "steps inside the services: of the store's calls, of transactions, of relays",
+            QUICK_S,
+            "part",
+            "step",
+        )
         self.consumer_lag = self._gauge("consumer_lag", "records not yet taken", "group", "topic", "partition")
+
+    def steps(self, part: str) -> Observe:
+        """What observes the steps of one part: of the store, or of a service."""
+        child = functools.cache(lambda step: self.step_duration.labels(part, step))
+        return lambda step, seconds: child(step).observe(seconds)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"muniment_{name}_total", text, labels, registry=self.registry)

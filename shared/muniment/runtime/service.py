@@ -10,6 +10,7 @@ from muniment.ports.blobs import BlobStore
 from muniment.ports.clock import Clock
 from muniment.runtime.delivery.handler import Route
 from muniment.runtime.delivery.transaction import Transactions
+from muniment.runtime.metrics import Metrics
 from muniment.runtime.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Deps:
     blobs: BlobStore
     identity: Identity
     clock: Clock
+    metrics: Metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class Service:
     name: str
     package: str
     build: Callable[[Deps], Built]
+    linger_s: float = 0.0
+    """How long the first record of a batch waits for more. For a service whose effects nobody waits for."""
 
     @property
     def schema(self) -> str:

@@ -105,7 +105,7 @@ class TcpProxy:
         self.requests = Fault()
         self.answers = Fault()
         self.fired: Counter[str] = Counter()
-        """How often each fault happened, and `connected`: connections that were passed on."""
+        """How often each fault happened; `connected`: connections that were passed on; `broken`: those `down` broke."""
 
     @property
     def address(self) -> str:
@@ -135,7 +135,7 @@ class TcpProxy:
             self._server.close()
             self._server = None
         for task in list(self._connections):
-            task.cancel()
+            self.fired["broken"] += task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from muniment.audit.app import build, service
 from muniment.contracts import topics
@@ -16,6 +17,7 @@ from muniment.ports.blobs import BlobStore
 from muniment.runtime.delivery.processor import Processor
 from muniment.runtime.delivery.record import Record
 from muniment.runtime.identity.store import Identity
+from muniment.runtime.metrics import Metrics
 from muniment.runtime.service import Deps
 from muniment.runtime.settings import DeliverySettings, Settings
 
@@ -47,6 +49,7 @@ async def processor(writer: Writer) -> AsyncIterator[Processor]:
         cast("BlobStore", nothing),
         cast("Identity", nothing),
         writer.clock,
+        Metrics(CollectorRegistry()),
     )
     built = build(deps)
     tasks = [asyncio.ensure_future(task()) for task in built.tasks]

@@ -8,10 +8,13 @@ import os
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator, Callable
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
 
+from muniment.adapters.postgres import UNAVAILABLE
 from muniment.contracts.errors import Transient
 
 from .conftest import Log, Session, Writer, incoming
@@ -222,3 +225,69 @@ async def test_a_lost_connection_is_noticed_and_the_lease_taken_anew(log: Log, s
             else:
                 break
     assert await entries(writer) == ["a", "b"]
+
+
+async def test_a_lease_whose_session_was_ended_unseen_is_given_back_and_taken_anew(
+    log: Log, superuser: Session
+) -> None:
+    async with never_closing(log.dsn) as (dsn, told):
+        writer = await Log(dsn, log.stack).writer(term_s=FOREVER, silence_s=2)
+        await writer.append(incoming("a"))
+        await superuser.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid()"
+        )
+        async with asyncio.timeout(20):
+            while not told():
+                await asyncio.sleep(0.01)
+        await writer.lease.release()
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await writer.append(incoming("b"))
+                except UNAVAILABLE:
+                    await asyncio.sleep(0.01)
+                else:
+                    break
+        assert await entries(writer) == ["a", "b"]
+
+
+@contextlib.asynccontextmanager
+async def never_closing(dsn: str) -> AsyncIterator[tuple[str, Callable[[], bool]]]:
+    """A way to the database on which the end of a session is told but never seen, and whether one was told.
+
+    Between the two lies a moment only, in which a woken process has much to do.
+    """
+    told = False
+    socket = f"{parse_qs(urlsplit(dsn).query)['host'][0]}/.s.PGSQL.5432"
+    clients: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_unix_connection(socket)
+
+        async def answers() -> None:
+            nonlocal told
+            while data := await server_reader.read(65536):
+                writer.write(data)
+                told = told or b"57P01" in data
+
+        async def requests() -> None:
+            while data := await reader.read(65536):
+                server_writer.write(data)
+
+        both = asyncio.gather(answers(), requests(), return_exceptions=True)
+        try:
+            await both
+        finally:
+            server_writer.close()
+            writer.close()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.add(asyncio.create_task(serve(reader, writer)))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        yield f"postgresql://postgres@127.0.0.1:{port}{urlsplit(dsn).path}?sslmode=disable", lambda: told
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)

@@ -29,6 +29,7 @@ def built(ingest: dict[str, Any] | None = None, kafka: dict[str, Any] | None = N
             blobs=MemoryBlobStore(),
             identity=NOTHING,
             clock=SystemClock(),
+            metrics=NOTHING,
         )
     )
 

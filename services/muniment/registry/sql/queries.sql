@@ -29,12 +29,19 @@ SELECT b.model_id, b.name, b.head_number, v.id AS head_id
 FROM branch b JOIN version v ON (v.model_id, v.number) = (b.model_id, b.head_number)
 WHERE b.model_id = ANY($1::bigint[])
 
--- name: give_numbers
-UPDATE model SET last_number = new.number
-FROM unnest($1::bigint[], $2::bigint[]) AS new (id, number)
-WHERE model.id = new.id
-
 -- name: insert_versions
+WITH new AS (
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::bigint[], $7::text[],
+                         $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::text[],
+                         $14::timestamptz[], $15::bigint[], $16::integer[], $17::text[], $20::text[])
+        AS new (model_id, number, id, publication_id, branch, previous_number, stability, track, operator,
+                authenticated_by, manifest, manifest_key, manifest_version_id, manifest_locked_until, size_bytes,
+                file_count, description, tags)
+), numbered AS (
+    UPDATE model SET last_number = last.number
+    FROM (SELECT model_id, max(number) AS number FROM new GROUP BY model_id) AS last
+    WHERE model.id = last.model_id
+)
 INSERT INTO version
     (model_id, number, id, publication_id, branch, previous_number, stability, track, operator, authenticated_by,
      committed_at, manifest, manifest_bucket, manifest_key, manifest_version_id, manifest_locked_until, size_bytes,
@@ -42,40 +49,42 @@ INSERT INTO version
 SELECT model_id, number, id, publication_id, branch, previous_number, stability, track, operator, authenticated_by,
        $18, manifest, $19, manifest_key, manifest_version_id, manifest_locked_until, size_bytes, file_count,
        description, tags::jsonb
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::text[],
-            $9::text[], $10::text[], $11::bytea[], $12::text[], $13::text[], $14::timestamptz[], $15::bigint[],
-            $16::integer[], $17::text[], $20::text[])
-    AS new (model_id, number, id, publication_id, branch, previous_number, stability, track, operator,
-            authenticated_by, manifest, manifest_key, manifest_version_id, manifest_locked_until, size_bytes,
-            file_count, description, tags)
-
--- name: put_objects
-INSERT INTO stored_object AS o (bucket, key, version_id, sha256, size, lock_mode, locked_until)
-SELECT DISTINCT ON (bucket, key, version_id) *
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[])
-    AS new (bucket, key, version_id, sha256, size, lock_mode, locked_until)
-ORDER BY bucket, key, version_id, locked_until DESC
-ON CONFLICT (bucket, key, version_id) DO UPDATE SET locked_until = greatest(o.locked_until, excluded.locked_until)
-RETURNING id, bucket, key, version_id
+FROM new
 
 -- name: insert_files
+WITH new AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::timestamptz[],
+                         $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[])
+        AS new (bucket, key, version_id, sha256, size, lock_mode, locked_until, model_id, number, path, format, role)
+), stored AS (
+    INSERT INTO stored_object AS o (bucket, key, version_id, sha256, size, lock_mode, locked_until)
+    SELECT DISTINCT ON (bucket, key, version_id) bucket, key, version_id, sha256, size, lock_mode, locked_until
+    FROM new
+    ORDER BY bucket, key, version_id, locked_until DESC
+    ON CONFLICT (bucket, key, version_id) DO UPDATE SET locked_until = greatest(o.locked_until, excluded.locked_until)
+    RETURNING id, bucket, key, version_id
+)
 INSERT INTO version_file (model_id, number, path, object_id, format, role)
-SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[])
+SELECT new.model_id, new.number, new.path, stored.id, new.format, new.role
+FROM new JOIN stored USING (bucket, key, version_id)
 
 -- name: insert_parents
 INSERT INTO version_parent (model_id, number, parent_id, kind)
 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[])
 
--- name: put_branches
-INSERT INTO branch (model_id, name, head_number, created_at, created_by)
-SELECT model_id, name, head, $5, operator
-FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[]) AS new (model_id, name, head, operator)
-ON CONFLICT (model_id, name) DO UPDATE SET head_number = excluded.head_number
-
--- name: insert_moves
+-- name: move_heads
+WITH moved AS (
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
+        WITH ORDINALITY AS moved (model_id, branch, from_number, to_number, operator, cause, place)
+), last AS (
+    SELECT DISTINCT ON (model_id, branch) * FROM moved ORDER BY model_id, branch, place DESC
+), heads AS (
+    INSERT INTO branch (model_id, name, head_number, created_at, created_by)
+    SELECT model_id, branch, to_number, $7, operator FROM last
+    ON CONFLICT (model_id, name) DO UPDATE SET head_number = excluded.head_number
+)
 INSERT INTO branch_move (model_id, branch, from_number, to_number, operator, cause, moved_at)
-SELECT *, $7::timestamptz
-FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
+SELECT model_id, branch, from_number, to_number, operator, cause, $7 FROM moved ORDER BY place
 
 -- name: insert_candidate
 INSERT INTO candidate (publication_id, model, operator, publication, validated_at)

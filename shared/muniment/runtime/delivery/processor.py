@@ -24,6 +24,7 @@ from muniment.adapters.postgres import RACES, UNAVAILABLE
 from muniment.contracts.cloudevent import content_event_id
 from muniment.contracts.errors import Conflict, Misconfigured, MunimentError, Rejected, Transient
 from muniment.contracts.topics import RETRY_DELAYS_S, retry_topic
+from muniment.ports.timing import timed
 from muniment.runtime.delivery.dead_letters import set_aside
 from muniment.runtime.delivery.handler import Route, SimpleHandler
 from muniment.runtime.delivery.header_text import pack_headers
@@ -91,7 +92,8 @@ class Processor:
     async def _together(self, items: Sequence[Item], refusals: Sequence[Refusal]) -> list[Failed]:
         """The whole batch in one transaction. Returns the items whose preparation failed."""
         items = await self._without_known(items)
-        prepared, failed = await self._prepare_all(items)
+        with timed(self.transactions.observe, "prepare"):
+            prepared, failed = await self._prepare_all(items)
         if not prepared and not refusals:
             return failed
         async with self.transactions.begin() as tx:

@@ -20,6 +20,7 @@ from muniment.adapters.kafka import KafkaPublisher, Outgoing
 from muniment.adapters.postgres import RACES, UNAVAILABLE
 from muniment.contracts.errors import Transient
 from muniment.ports.clock import Clock
+from muniment.ports.timing import Observe, timed, unobserved
 from muniment.runtime.delivery.header_text import unpack_headers
 from muniment.runtime.delivery.transaction import SQL
 from muniment.runtime.stop_point import reached
@@ -46,6 +47,7 @@ class Relay:
     publisher: KafkaPublisher
     clock: Clock
     keep_days: int
+    observe: Observe = unobserved
     leading: bool = False
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -103,7 +105,8 @@ class Relay:
 
     async def _publish_some(self, connection: asyncpg.Connection[Any]) -> bool:
         """Publish one batch; True when there may be more."""
-        rows = await connection.fetch(SQL["unsent"], _BATCH)
+        with timed(self.observe, "relay.read"):
+            rows = await connection.fetch(SQL["unsent"], _BATCH)
         if not rows:
             return False
         records = [
@@ -115,9 +118,11 @@ class Relay:
             )
             for row in rows
         ]
-        durable = await self.publisher.publish(records)
+        with timed(self.observe, "relay.publish"):
+            durable = await self.publisher.publish(records)
         reached(f"{self.service}.published-before-marked")
-        await connection.execute(SQL["mark_sent"], [row["seq"] for row in rows[:durable]])
+        with timed(self.observe, "relay.mark"):
+            await connection.execute(SQL["mark_sent"], [row["seq"] for row in rows[:durable]])
         return durable < len(rows) or len(rows) == _BATCH
 
     async def _prune(self, connection: asyncpg.Connection[Any]) -> bool:

@@ -47,6 +47,8 @@ class Subscriber:
     processor: Processor
     clock: Clock
     batch_records: int
+    linger_s: float = 0.0
+    """Seconds for which a batch that is not full waits for more records."""
     _resuming: dict[TopicPartition, asyncio.TimerHandle] = field(default_factory=dict)
 
     def register(self, broker: KafkaBroker) -> None:
@@ -71,7 +73,7 @@ class Subscriber:
             heartbeat_interval_ms=2_000,
         )
         # FastStream sleeps for the time-out again after an empty poll, deaf to what arrives meanwhile.
-        subscriber.get_msg = types.MethodType(_poll, subscriber)  # type: ignore[method-assign]  # reason: no setting turns the second sleep off
+        subscriber.get_msg = types.MethodType(self._poll, subscriber)  # type: ignore[method-assign]  # reason: no setting turns the second sleep off
         subscriber(self._take)
 
     async def _take(self, message: KafkaMessage) -> None:
@@ -110,6 +112,14 @@ class Subscriber:
             due.append(record)
         return due
 
+    async def _poll(self, subscriber: Any, consumer: AIOKafkaConsumer) -> tuple[RawRecord, ...]:
+        batches = list((await consumer.getmany(timeout_ms=_POLL_MS, max_records=subscriber.max_records)).values())
+        room = subscriber.max_records - sum(map(len, batches))
+        if batches and room and self.linger_s:
+            await asyncio.sleep(self.linger_s)
+            batches += (await consumer.getmany(timeout_ms=0, max_records=room)).values()
+        return tuple(record for batch in batches for record in batch)
+
     def _pause(self, partition: TopicPartition, seconds: float, consumer: AIOKafkaConsumer) -> None:
         consumer.pause(partition)
         if (timer := self._resuming.pop(partition, None)) is not None:
@@ -131,11 +141,6 @@ def _due_ms(record: RawRecord) -> float:
         return float(retry_state(_record(record)).due_ms)
     except MunimentError:
         return 0.0  # the processor will set it aside
-
-
-async def _poll(subscriber: Any, consumer: AIOKafkaConsumer) -> tuple[RawRecord, ...]:
-    batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=subscriber.max_records)
-    return tuple(record for batch in batches.values() for record in batch)
 
 
 async def _parse(raw: tuple[RawRecord, ...], original: Callable[[Any], Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from muniment.contracts.cloudevent import CloudEvent, content_event_id, encode
 from muniment.contracts.events import AuditRequested, Authentication, Cause, Change
 from muniment.contracts.model import Payload, rfc3339
 from muniment.ports.clock import Clock
+from muniment.ports.timing import Observe, unobserved
 from muniment.runtime.delivery.header_text import pack_headers
 from muniment.runtime.sql import load_queries
 
@@ -138,20 +140,25 @@ class Transactions:
     clock: Clock
     wake_relay: Callable[[], bool]
     """Wakes the relay of this process; False when another process leads, which NOTIFY then wakes."""
+    observe: Observe = unobserved
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Tx]:
         """A transaction: commits at the end of the block, rolls back on any error."""
+        began = time.perf_counter()
         async with self.pool.acquire(timeout=30) as connection:
             async with connection.transaction():
                 tx = Tx(connection, self.service, self.topic_prefix, self.clock.now())
                 yield tx
                 await flush(tx)
-            sent = bool(tx.outbox)
-        for callback in tx.callbacks:
-            callback()
-        if sent and not self.wake_relay():
-            await self.pool.execute(SQL["notify_relay"], f"muniment_outbox_{self.service}")
+                written = time.perf_counter()
+            committed = time.perf_counter()
+            self.observe("commit", committed - written)
+            self.observe("transaction", committed - began)
+            for callback in tx.callbacks:
+                callback()
+            if tx.outbox and not self.wake_relay():
+                await connection.execute(SQL["notify_relay"], f"muniment_outbox_{self.service}")
 
 
 async def flush(tx: Tx) -> None:
