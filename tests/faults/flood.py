@@ -48,6 +48,13 @@ class Told:
     unsent: int = 0
     """Sends that found all connections taken: the server was slower than the pace."""
 
+    @property
+    def bounded(self) -> bool:
+        """Whether each request was answered, and each refusal named a wait."""
+        return {answer.partition(" ")[0] for answer in self.answers} <= {"200", "201", "202", "503"} and (
+            self.without_wait == 0
+        )
+
 
 class Flood:
     """One client at work."""

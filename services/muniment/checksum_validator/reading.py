@@ -64,7 +64,7 @@ class FileReader:
 
         Raises `Rejected` with the verdict, `Transient` when the store does not answer as it should.
         """
-        place = Location(file.location.bucket, file.location.key, file.location.version_id)
+        place = named = Location(file.location.bucket, file.location.key, file.location.version_id)
         try:
             if file.origin == "landing":
                 place = await self._copy_in(file, place)
@@ -76,6 +76,10 @@ class FileReader:
                     raise Transient("store_inconsistent", f"two reads of {file.path} gave different bytes")
                 raise mismatch(file, found)
         except NotFound as error:
+            if place != named:  # the store's fault: it has acknowledged our copy a moment ago
+                raise Transient(
+                    "store_inconsistent", f"the copy of {file.path} is not there", expected=place
+                ) from error
             raise Rejected(
                 "file_missing",
                 f"{file.path} is not in the store any more",

@@ -20,7 +20,7 @@ from muniment.adapters.postgres import RACES, UNAVAILABLE
 from muniment.checksum_validator.reading import FileReader
 from muniment.checksum_validator.store import SQL, Job, job_of
 from muniment.checksum_validator.verdicts import Verdict, announce, announce_progress
-from muniment.contracts.errors import MunimentError, Rejected, Transient
+from muniment.contracts.errors import Misconfigured, MunimentError, Rejected, Transient
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.runtime.settings import ValidatorSettings
 from muniment.runtime.stop_point import reached
@@ -156,8 +156,12 @@ class Workers:
                 log.info("lease not renewed", error=repr(error)[:200])
 
     async def _put_off(self, job: Job, error: Exception) -> None:
-        """Let the job fall due later; a failure that is not transient, or never heals, ends it."""
-        if job.attempts >= self.settings.max_attempts or not isinstance(error, (Transient, OSError)):
+        """Let the job fall due later; a failure that is not transient, or never heals, ends it.
+
+        An operator's mistake (credentials, a policy) is no fact about the files: it waits for its cure.
+        """
+        passing = isinstance(error, (Transient, Misconfigured, OSError))
+        if job.attempts >= self.settings.max_attempts or not passing:
             log.error("validation failed", publication=job.trained.publication_id, exc_info=error)
             code = error.code if isinstance(error, MunimentError) else "validation_failed"
             last = Rejected(code, f"the files could not be validated: {type(error).__name__}: {error}"[:1500])

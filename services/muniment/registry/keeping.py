@@ -37,7 +37,7 @@ class Keeper:
                 while await self.extend_some():
                     pass
             except (MunimentError, *UNAVAILABLE, *RACES) as error:
-                log.warning("locks not extended; trying again", error=str(error))
+                log.warning("locks not extended; trying again", error=repr(error)[:300])
             await asyncio.sleep(max(1.0, min(3600.0, self.margin_s / 10)))
 
     async def extend_some(self) -> int:

@@ -4,7 +4,8 @@ The plan, and what each step promises:
 - Lock exactly the version-ids that the validator has read. From then on the checked bytes are the kept bytes: nobody
   can delete them or shorten the lock, and an overwrite of the key is another version-id.
 - Write the manifest with `If-None-Match: *` and its lock in one request. Its name is its digest, so a second writer
-  can only find its own bytes there.
+  can only find its own bytes there. Then look at it under its version-id: a write that was acknowledged and is not
+  there, or has no lock, is found.
 Neither needs the other, so they go out together; only when both are done may a record say that the version exists.
 """
 
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from muniment.contracts.errors import NotFound, Rejected
+from muniment.contracts.errors import Misconfigured, NotFound, Rejected, Transient
 from muniment.contracts.events import ValidatedFile
 from muniment.ports.blobs import BlobStore, Location, Lock
 from muniment.ports.clock import Clock
@@ -70,7 +71,26 @@ class Sealer:
                 lock=lock,
             )
             reached("registry.manifest-written")
+            await self._check(put.location, lock)
             return put.location
 
         _, manifest = await asyncio.gather(lock_files(), write_manifest())
         return Sealed(draft, manifest, until)
+
+    async def _check(self, manifest: Location, lock: Lock) -> None:
+        try:
+            stored = await self.blobs.stat(manifest.bucket, manifest.key, manifest.version_id)
+        except NotFound as error:
+            raise Transient(
+                "store_inconsistent", "a manifest was acknowledged and is not there", expected=manifest
+            ) from error
+        if stored.lock is None or not stored.lock.covers(lock):
+            raise Misconfigured(
+                "lock_refused",
+                f"the store took {manifest} with a lock and does not hold it",
+                expected=f"{lock.mode} until {lock.until.isoformat()}",
+                actual="no lock"
+                if stored.lock is None
+                else f"{stored.lock.mode} until {stored.lock.until.isoformat()}",
+                hint="use a store that keeps S3 Object Lock; without it no version is registered",
+            )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,6 +17,7 @@ from muniment.runtime.logging import configure as configure_logging
 from muniment.runtime.settings import Settings
 from muniment.server.endpoints import PARTS_ENV, require_external, started_parts
 from muniment.server.parts import Parts
+from muniment.server.parts.datadir import write_private
 from muniment.server.stack import CREDENTIALS, Endpoints, running_stack
 from muniment.server.wiring import chosen
 
@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 
 def say(text: str) -> None:
     """A line for the person at the terminal; stdout stays for answers."""
-    print(text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # a full disk under the log must not stop the work
+        print(text, file=sys.stderr, flush=True)
 
 
 def run_until_signalled(main: Callable[[], Coroutine[Any, Any, None]], settings: Settings) -> int:
@@ -83,7 +84,7 @@ async def up(settings: Settings, ready: Callable[[str], None]) -> None:
         running_stack(settings, endpoints, chosen(()), say) as running,
     ):
         environment = settings.data_dir / PARTS_ENV
-        _write_private(environment, "".join(f"{k}={v}\n" for k, v in parts_environment(endpoints).items()))
+        write_private(environment, "".join(f"{k}={v}\n" for k, v in parts_environment(endpoints).items()))
         ready(running.url)
         say(f"the admin token is in {settings.data_dir / CREDENTIALS}; stop with Ctrl-C")
         try:
@@ -121,13 +122,6 @@ def parts_environment(endpoints: Endpoints) -> dict[str, str]:
         "MUNIMENT_S3__SECRET_KEY": endpoints.s3_secret_key,
         "MUNIMENT_S3__REGION": endpoints.s3_region,
     }
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
 
 
 async def _part_failed(parts: Parts) -> None:

@@ -34,6 +34,7 @@ from muniment.runtime.metrics import Metrics
 from muniment.runtime.service import Built, Deps, Service
 from muniment.runtime.settings import Settings
 from muniment.server.checks import check_settings, ready_checks
+from muniment.server.loops import Loops
 from muniment.server.store import open_store
 from muniment.server.web import serving
 from muniment.server.wiring import schemas
@@ -101,12 +102,12 @@ async def running_stack(
         identity = Identity(identity_pool, SystemClock())
         stack.push_async_callback(identity.settle)
         started = [await _build(service, settings, endpoints, blobs, identity, metrics, stack) for service in services]
-        loops = _Loops()
+        loops = Loops()
         stack.push_async_callback(loops.stop)
         for one in started:
-            loops.add(f"{one.service.name}: relay", one.relay.run())
+            loops.add(f"{one.service.name}: relay", one.relay.run)
             for task in one.built.tasks:
-                loops.add(f"{one.service.name}: {getattr(task, '__qualname__', 'task')}", task())
+                loops.add(f"{one.service.name}: {getattr(task, '__qualname__', 'task')}", task)
         progress("joining the consumer groups")
         broker = _broker(endpoints.kafka)
         for one in started:
@@ -163,34 +164,6 @@ def _routers(started: Sequence[_Started], identity: Identity) -> list[APIRouter]
         if one.service.name == topics.REGISTRY:  # the process that hosts the registry manages identities
             routers.append(identity_router(identity, one.transactions))
     return routers
-
-
-class _Loops:
-    """The stack's endless tasks. One that ends is a failure of the whole."""
-
-    def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def add(self, name: str, loop: Any) -> None:
-        self._tasks.add(asyncio.create_task(loop, name=name))
-
-    def watch(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-
-    async def failed(self) -> None:
-        """Wait until a loop ends, and raise its error."""
-        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            if task.cancelled():
-                continue
-            if (error := task.exception()) is not None:
-                raise error
-            raise RuntimeError(f"{task.get_name()} ended by itself")
-
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def _broker(connection: KafkaConnection) -> KafkaBroker:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from muniment.adapters.minio import MinioBlobStore, S3Options
+from muniment.contracts.errors import Misconfigured
 from muniment.ports.blobs import BlobStore, Lock
 from muniment.ports.clock import SystemClock
 from muniment.ports.timing import Observe, unobserved
@@ -43,10 +44,27 @@ async def open_store(
         await store.ensure_bucket(settings.s3.bucket, object_lock=True)
         for bucket in sorted(settings.ingest.landing_buckets):
             await store.ensure_bucket(bucket, object_lock=False)
-        # Proves at start, not at the first commit, that the store takes conditional writes and locks. It also pays for
-        # what a store prepares at its first write.
-        until = SystemClock().now() + timedelta(minutes=1)
-        await store.put_once(settings.s3.bucket, _MARK, b"muniment", lock=Lock(mode="COMPLIANCE", until=until))
+        await _prove(store, settings.s3.bucket)
         yield store
     finally:
         await store.aclose()
+
+
+async def _prove(store: BlobStore, bucket: str) -> None:
+    """Show at start, not at the first commit, that the store takes conditional writes, and takes and keeps locks.
+
+    It also pays for what a store prepares at its first write. Raises `Misconfigured` (`lock_refused`).
+    """
+    until = SystemClock().now() + timedelta(minutes=1)
+    mark = (await store.put_once(bucket, _MARK, b"muniment", lock=Lock(mode="COMPLIANCE", until=until))).location
+    asked = Lock(mode="COMPLIANCE", until=until + timedelta(seconds=1))  # longer: asked for by itself, as bytes' are
+    await store.lock(mark, asked)
+    held = await store.retention(mark)
+    if held is None or not held.covers(asked):
+        raise Misconfigured(
+            "lock_refused",
+            f"the bucket {bucket} takes a lock and does not keep it",
+            expected=f"{asked.mode} until {asked.until.isoformat()}",
+            actual="no lock" if held is None else f"{held.mode} until {held.until.isoformat()}",
+            hint="use a store that keeps S3 Object Lock; without it no version is registered",
+        )

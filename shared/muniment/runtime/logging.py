@@ -6,11 +6,12 @@ is bound with `structlog.contextvars`. On the hot path nothing is logged at info
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -31,6 +32,28 @@ _MAX_NESTING: Final = 8
 _QUIET: Final = ("uvicorn", "uvicorn.error", "uvicorn.access", "faststream", "aiokafka", "asyncio", "urllib3", "httpx2")
 
 
+class _Forgiving:
+    """A stream whose failure costs the line and nothing else: a full disk under the log must not stop the work."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write it, or lose it."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """The same."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """As the stream says."""
+        return self._stream.isatty()
+
+
 def mask(text: str) -> str:
     """The text with stars for whatever in it has the shape of a secret."""
     lower = text.lower()
@@ -43,7 +66,7 @@ def configure(
     level: Level = "info", form: Literal["auto", "console", "json"] = "auto", *, to: TextIO | None = None
 ) -> None:
     """Set up logging for the process, once, at its start, to stderr. `auto`: console on a terminal, else JSON lines."""
-    stream = to if to is not None else sys.stderr
+    stream = cast("TextIO", _Forgiving(to if to is not None else sys.stderr))
     colours = form != "json" and stream.isatty()
     lines = "console" if form == "console" or (form == "auto" and stream.isatty()) else "json"
     threshold = logging.getLevelNamesMapping()[level.upper()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging as stdlib
@@ -177,3 +178,24 @@ def test_values_that_are_no_json_do_not_lose_the_line() -> None:
 @pytest.mark.parametrize("text", ["", "plain", "http://host/path", "a mnt_ b", "user@host", "s3://bucket/key"])
 def test_what_is_no_secret_stays_as_it_is(text: str) -> None:
     assert logging.mask(text) == text
+
+
+class FullDisk(io.StringIO):
+    """Takes nothing while it is full."""
+
+    full = True
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+def test_a_line_for_which_there_is_no_room_is_lost_and_nothing_else() -> None:
+    stream = FullDisk()
+    logging.configure("info", "json", to=stream)
+    structlog.get_logger().warning("lost")
+    stdlib.getLogger("library").warning("lost too")
+    stream.full = False
+    structlog.get_logger().warning("kept")
+    assert [line["event"] for line in lines(stream)] == ["kept"]

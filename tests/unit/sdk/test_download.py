@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import fcntl
+import resource
 from pathlib import Path
 
 import httpx2
@@ -237,3 +239,20 @@ def test_a_version_alone_is_checked_by_its_manifest(published: FakeRegistry, cli
     with pytest.raises(Conflict) as caught:
         client.verify("digits/1")
     assert caught.value.code == "manifest_mismatch"
+
+
+def test_a_disk_without_room_leaves_nothing_in_place_and_with_room_it_goes_on(
+    published: FakeRegistry, client: Client, folder: Path, back: Path
+) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # a file's size at most: the model has 4,096 bytes
+    try:
+        with pytest.raises(OSError) as caught:
+            client.download("digits@main", back)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert not (back / "weights" / "model.bin").exists()
+    assert not (back / MANIFEST_NAME).exists(), "the folder would pass as a whole version"
+    client.download("digits@main", back)
+    assert {name: data for name, data in contents(back).items() if name != MANIFEST_NAME} == contents(folder)

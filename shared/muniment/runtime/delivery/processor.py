@@ -22,7 +22,7 @@ import structlog
 
 from muniment.adapters.postgres import RACES, UNAVAILABLE
 from muniment.contracts.cloudevent import content_event_id
-from muniment.contracts.errors import Conflict, MunimentError, Rejected, Transient
+from muniment.contracts.errors import Conflict, Misconfigured, MunimentError, Rejected, Transient
 from muniment.contracts.topics import RETRY_DELAYS_S, retry_topic
 from muniment.ports.timing import timed
 from muniment.runtime.delivery.dead_letters import set_aside
@@ -189,7 +189,7 @@ class Processor:
             elif isinstance(error, Rejected):
                 await self._record_rejection(item, error)
                 return
-            elif isinstance(error, (Transient, *RACES)):
+            elif isinstance(error, (Transient, Misconfigured, *RACES)):  # an operator's mistake waits for its cure
                 tries += 1
                 if tries >= self.settings.attempts_in_place:
                     await self._retry_later(item, tries, error)
