@@ -36,6 +36,7 @@ SQL = load_queries("muniment.audit")
 
 SILENCE_S: Final = 5.0
 """After so many seconds without a word from the holder's session, Postgres ends it."""
+_BROKEN: Final[tuple[type[Exception], ...]] = (*UNAVAILABLE, asyncpg.PostgresError)
 
 
 @dataclass(slots=True)
@@ -138,7 +139,7 @@ class WriterLease:
                 raise
             finally:
                 await self._pool.release(connection)
-        except (*UNAVAILABLE, asyncpg.PostgresError) as error:
+        except _BROKEN as error:
             log.info("the lease's session was lost", error=repr(error)[:200])
 
     async def _busy(self) -> Transient:
