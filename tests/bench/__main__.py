@@ -13,6 +13,7 @@ from pathlib import Path
 import uvloop
 
 from .report import Report
+from .stack import end_in_order
 
 ALONE = ("endurance",)
 """Run only when asked for by name."""
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--only", choices=NAMES, action="append", help="run this one (may be given again)")
     parser.add_argument("--out", type=Path, help="append the JSON lines to this file, too")
     options = parser.parse_args()
+    end_in_order()
     with (options.out or Path("/dev/null")).open("a") as kept:
         report = Report(kept)
         report.machine()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -139,6 +140,11 @@ def _endpoints(data: Path) -> Endpoints:
         s3_secret_key=values["MUNIMENT_S3__SECRET_KEY"],
         s3_region=values["MUNIMENT_S3__REGION"],
     )
+
+
+def end_in_order() -> None:
+    """Make SIGTERM what Ctrl-C is: what a benchmark has started is ended before it ends."""
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def clean_environment() -> dict[str, str]:

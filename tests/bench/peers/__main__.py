@@ -18,6 +18,7 @@ from typing import Any
 import uvloop
 
 from ..report import Report
+from ..stack import end_in_order
 from ..tables import figures_table, ratios, read
 from . import figures
 from .server import PYTHON
@@ -38,6 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     if not PYTHON.exists():
         parser.error("MLflow is not installed: `make bench-peers` does it")
+    end_in_order()
     plan = figures.Plan(
         latency_count=options.count,
         seconds=options.seconds,

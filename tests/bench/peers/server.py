@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -134,19 +134,15 @@ async def _healthy(url: str, process: asyncio.subprocess.Process, log: Path) -> 
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    """End the server's whole session: its workers and job runners outlive a parent that is only asked to stop."""
-    ours = psutil.Process(process.pid).children(recursive=True) if process.returncode is None else []
+    """End the server and then its whole group: its job runners outlive a parent that is only asked to stop."""
     if process.returncode is None:
         process.terminate()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(15):
                 await process.wait()
-        except TimeoutError:
-            os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    for child in ours:
-        if child.is_running():
-            child.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 def _free_port() -> int:

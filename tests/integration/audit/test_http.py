@@ -227,12 +227,12 @@ async def test_each_filter_reads_a_range_of_its_index(writer: Writer, superuser:
         ANALYZE entry;
         """
     )
-    rare = {3: "entry_model", 4: "entry_action", 5: "entry_operator", 6: "entry_resource", 7: "entry_correlation"}
-    for name, (place, index) in itertools.product(("list_oldest_first", "list_newest_first"), rare.items()):
+    rare = dict(enumerate(("model", "action", "operator", "resource", "correlation", "outcome"), start=3))
+    for name, (place, column) in itertools.product(("list_oldest_first", "list_newest_first"), rare.items()):
         arguments: list[Any] = [0, 2**62, None, None, None, None, None, None, 101]
         arguments[place - 1] = "rare"
         async with writer.pool.acquire() as connection, connection.transaction():
             await connection.execute(SQL["exact_plans"])
             plan = "\n".join(row[0] for row in await connection.fetch("EXPLAIN " + SQL[name], *arguments))
-        assert f"using {index} " in plan or f"on {index} " in plan, plan
+        assert f"using entry_{column} " in plan or f"on entry_{column} " in plan, plan
         assert "Seq Scan" not in plan, plan
