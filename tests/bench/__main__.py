@@ -30,6 +30,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="append the JSON lines to this file, too")
     parser.add_argument("--seconds", type=float, help="how long to measure, where a benchmark runs for a time")
     parser.add_argument("--count", type=int, help="how many publications, where a benchmark makes a number of them")
+    parser.add_argument("--gib", type=float, action="append", help="a size for big_files, instead of 1 and 8")
+    parser.add_argument("--files", type=int, action="append", help="in how many files, instead of 1 and 64")
     options = parser.parse_args()
     with (options.out or Path("/dev/null")).open("a") as kept:
         report = Report(kept)
@@ -37,7 +39,7 @@ def main() -> None:
         for name in options.only or (name for name in NAMES if name not in LONG):
             measure = importlib.import_module(f"tests.bench.{name}").measure
             taken = inspect.signature(measure).parameters
-            given = {"seconds": options.seconds, "count": options.count}
+            given = {name: getattr(options, name) for name in ("seconds", "count", "gib", "files")}
             uvloop.run(measure(report, **{key: value for key, value in given.items() if value and key in taken}))
 
 
