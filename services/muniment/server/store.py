@@ -13,7 +13,7 @@ from muniment.ports.clock import SystemClock
 from muniment.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from muniment.server.stack import Endpoints
+    from muniment.server.endpoints import Endpoints
 
 _MARK: Final = "muniment/bucket"
 
