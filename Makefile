@@ -32,9 +32,9 @@ up: setup ## keep a stack running (Ctrl-C stops it); DATA=folder keeps its data
 test: setup ## set up what is missing and run the whole suite
 	@$(BIN)/python -m pytest
 
-bench: setup ## measure this machine (JSON lines, kept in .bench); ONLY=name runs one benchmark
+bench: setup ## measure this machine (JSON lines, kept in .bench); ONLY=name runs one benchmark, SECONDS= and COUNT= set its length
 	@mkdir -p .bench
-	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) --out .bench/muniment.jsonl
+	@$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(COUNT),--count $(COUNT)) --out .bench/muniment.jsonl
 
 bench-peers: setup $(PEERS)/.installed ## measure MLflow and Muniment in one run; SECONDS=60 COUNT=500 GIB=1 ALL=1 lengthen it
 	@mkdir -p .bench

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 from pathlib import Path
 
 import uvloop
@@ -24,17 +25,28 @@ NAMES = ("latency", "throughput", "big_files", "command_line", "start", "idle", 
 
 def main() -> None:
     """Run what was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure Muniment on this machine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description="Measure Muniment on this machine.",
+        epilog=f"Without --only: everything but {' and '.join(ALONE)}, and {' and '.join(SHORTER)} up to 100,000 versions.",
+    )
     parser.add_argument("--only", choices=NAMES, action="append", help="run this one (may be given again)")
     parser.add_argument("--out", type=Path, help="append the JSON lines to this file, too")
+    parser.add_argument("--seconds", type=float, help="how long to measure, where a benchmark runs for a time")
+    parser.add_argument("--count", type=int, help="how many publications, where a benchmark makes a number of them")
+    parser.add_argument("--gib", type=float, action="append", help="a size for big_files, instead of 1 and 8")
+    parser.add_argument("--files", type=int, action="append", help="in how many files, instead of 1 and 64")
     options = parser.parse_args()
     end_in_order()
     with (options.out or Path("/dev/null")).open("a") as kept:
         report = Report(kept)
         report.machine()
         for name in options.only or (name for name in NAMES if name not in ALONE):
-            module = importlib.import_module(f"tests.bench.{name}")
-            uvloop.run(module.measure(report, **({} if options.only else SHORTER.get(name, {}))))
+            measure = importlib.import_module(f"tests.bench.{name}").measure
+            taken = inspect.signature(measure).parameters
+            asked = {key: getattr(options, key) for key in ("seconds", "count", "gib", "files")}
+            given = {key: value for key, value in asked.items() if value and key in taken}
+            uvloop.run(measure(report, **({} if options.only else SHORTER.get(name, {})), **given))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -38,13 +40,21 @@ from .usage import watching
 
 MODEL = "big"
 BLOCK = 8 * 2**20
+DISK = 5
+"""Disk it takes, in times the size: the files, what the limit and the publish put, a download, and some room."""
 
 
-async def measure(report: Report, *, sizes_gib: tuple[float, ...] = (1, 8), rounds: int = 3) -> None:
-    """`rounds` of the first size and one of each further, in one file and in 64, each on a stack of its own."""
-    for number, gib in enumerate(sizes_gib):
-        for files in (1, 64):
-            await _shape(report, gib, files, rounds if number == 0 else 1)
+async def measure(
+    report: Report, *, gib: Sequence[float] = (1, 8), files: Sequence[int] = (1, 64), rounds: int = 3
+) -> None:
+    """`rounds` of sizes up to 1 GiB and one of larger ones, in one file and in 64, each on a stack of its own."""
+    for size in gib:
+        for count in files:
+            free, need = shutil.disk_usage(tempfile.gettempdir()).free / 2**30, DISK * size
+            if free < need:
+                report.say(f"big files, {size:g} GiB: left out, {free:.0f} GiB of disk are free and {need:g} needed")
+                continue
+            await _shape(report, size, count, rounds if size <= 1 else 1)
 
 
 async def _shape(report: Report, gib: float, files: int, rounds: int) -> None:

@@ -14,7 +14,7 @@ from muniment.ports.blobs import BlobStore
 from muniment.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from muniment.server.stack import Endpoints
+    from muniment.server.endpoints import Endpoints
 
 
 def check_settings(settings: Settings) -> None:

@@ -6,15 +6,15 @@ import asyncio
 import json as jsonlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from muniment.adapters.kafka import TopicLayout, ensure_topics, topic_drift
-from muniment.adapters.postgres import migrate as migrate_schemas
-from muniment.contracts import topics as declared
 from muniment.runtime.settings import Settings
 from muniment.server import process
 from muniment.server.endpoints import reached_parts
-from muniment.server.wiring import chosen, schemas
+
+if TYPE_CHECKING:
+    from muniment.adapters.kafka import TopicLayout
+    from muniment.contracts.topics import Topic
 
 Address = tuple[str, int] | None
 
@@ -40,6 +40,9 @@ def demo(*, data_dir: Path | None, json: bool) -> int:
 
 def migrate(*, json: bool) -> int:
     """Bring all schemas up to date."""
+    from muniment.adapters.postgres import migrate as migrate_schemas
+    from muniment.server.wiring import chosen, schemas
+
     settings = Settings()
 
     async def main() -> dict[str, list[str]]:
@@ -57,6 +60,9 @@ def migrate(*, json: bool) -> int:
 
 def topics(*, json: bool) -> int:
     """Create the topics that are missing; 1 when one has other settings than it must."""
+    from muniment.adapters.kafka import TopicLayout, ensure_topics, topic_drift
+    from muniment.contracts import topics as declared
+
     settings = Settings()
     layout = TopicLayout(settings.kafka.topic_prefix, settings.kafka.partitions, settings.kafka.replication)
 
@@ -107,7 +113,7 @@ def _settings(data_dir: Path | None, http: Address) -> Settings:
     return settings.model_copy(update=changes)
 
 
-def _topic_row(topic: declared.Topic, layout: TopicLayout, created: list[str], drift: Any) -> dict[str, Any]:
+def _topic_row(topic: Topic, layout: TopicLayout, created: list[str], drift: Any) -> dict[str, Any]:
     name = topic.wire_name(layout.prefix)
     wrong = drift.get(name, {})
     return {

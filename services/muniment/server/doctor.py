@@ -16,8 +16,7 @@ from muniment.contracts import topics
 from muniment.contracts.errors import MunimentError
 from muniment.runtime.settings import Settings
 from muniment.server.checks import check_settings
-from muniment.server.endpoints import started_parts
-from muniment.server.stack import CREDENTIALS, Endpoints
+from muniment.server.endpoints import CREDENTIALS, Endpoints, started_parts
 from muniment.server.store import open_store
 
 Finding = dict[str, Any]

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from muniment.adapters.kafka import KafkaConnection
 from muniment.contracts.errors import Misconfigured
 from muniment.runtime.settings import Settings
 from muniment.server.parts import PartError, Parts, PartsSettings, start_parts
-from muniment.server.stack import Endpoints
+
+if TYPE_CHECKING:
+    from muniment.adapters.kafka import KafkaConnection
 
 PARTS_ENV: Final = "parts.env"
 """The file in the data folder of a running `muniment up` that tells other processes how to reach its parts."""
+CREDENTIALS: Final = "credentials.json"
+"""The file in the data folder with the first admin token; the command line looks for it there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the three parts are."""
+
+    kafka: KafkaConnection
+    postgres_dsn: str
+    s3_endpoint: str
+    s3_access_key: str
+    s3_secret_key: str
+    s3_region: str
 
 
 def parts_settings(settings: Settings) -> PartsSettings:
@@ -44,6 +60,8 @@ async def reached_parts(settings: Settings, progress: Callable[[str], None]) -> 
         environment = settings.data_dir / PARTS_ENV
         if error.code != "data_dir_in_use" or not environment.exists():
             raise
+    from muniment.adapters.kafka import KafkaConnection
+
     values = dict(line.split("=", 1) for line in environment.read_text("utf-8").splitlines())
     yield Endpoints(
         kafka=KafkaConnection(values["MUNIMENT_KAFKA__BOOTSTRAP"]),
@@ -57,6 +75,8 @@ async def reached_parts(settings: Settings, progress: Callable[[str], None]) -> 
 
 def endpoints_of(parts: Parts) -> Endpoints:
     """The parts as the stack connects to them."""
+    from muniment.adapters.kafka import KafkaConnection  # late: it takes longer to import than a part to be spawned
+
     kafka = parts.kafka
     return Endpoints(
         kafka=KafkaConnection(

@@ -7,6 +7,8 @@ import contextlib
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack
+from importlib import import_module
 from typing import Any
 
 import structlog
@@ -15,11 +17,9 @@ from muniment.contracts.errors import MunimentError
 from muniment.runtime import stop_point
 from muniment.runtime.logging import configure as configure_logging
 from muniment.runtime.settings import Settings
-from muniment.server.endpoints import PARTS_ENV, require_external, started_parts
+from muniment.server.endpoints import CREDENTIALS, PARTS_ENV, Endpoints, require_external, started_parts
 from muniment.server.parts import Parts
 from muniment.server.parts.datadir import write_private
-from muniment.server.stack import CREDENTIALS, Endpoints, running_stack
-from muniment.server.wiring import chosen
 
 log = structlog.get_logger(__name__)
 
@@ -79,10 +79,15 @@ async def up(settings: Settings, ready: Callable[[str], None]) -> None:
 
     Meanwhile `parts.env` in the data folder (mode 0600) tells other processes how to reach the same parts.
     """
-    async with (
-        started_parts(settings, say) as (parts, endpoints),
-        running_stack(settings, endpoints, chosen(()), say) as running,
-    ):
+    # The services take as long to import as the parts to start, so a thread does that meanwhile.
+    loading = asyncio.create_task(asyncio.to_thread(import_module, "muniment.server.stack"))
+    async with AsyncExitStack() as stack:
+        parts, endpoints = await stack.enter_async_context(started_parts(settings, say))
+        await loading
+        from muniment.server.stack import running_stack
+        from muniment.server.wiring import chosen
+
+        running = await stack.enter_async_context(running_stack(settings, endpoints, chosen(()), say))
         environment = settings.data_dir / PARTS_ENV
         write_private(environment, "".join(f"{k}={v}\n" for k, v in parts_environment(endpoints).items()))
         ready(running.url)
@@ -96,6 +101,9 @@ async def up(settings: Settings, ready: Callable[[str], None]) -> None:
 
 async def run(settings: Settings, names: tuple[str, ...], ready: Callable[[str], None]) -> None:
     """The named services against external parts, until cancelled. Calls `ready` with the URL when they answer."""
+    from muniment.server.stack import running_stack
+    from muniment.server.wiring import chosen
+
     require_external(settings)
     services = chosen(names)
     async with (

@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 import structlog
@@ -34,6 +34,7 @@ from muniment.runtime.metrics import Metrics
 from muniment.runtime.service import Built, Deps, Service
 from muniment.runtime.settings import Settings
 from muniment.server.checks import check_settings, ready_checks
+from muniment.server.endpoints import CREDENTIALS, Endpoints
 from muniment.server.loops import Loops
 from muniment.server.store import open_store
 from muniment.server.web import serving
@@ -42,20 +43,6 @@ from muniment.server.wiring import schemas
 log = structlog.get_logger(__name__)
 
 Progress = Callable[[str], None]
-CREDENTIALS: Final = "credentials.json"
-"""The file in the data folder with the first admin token; the command line looks for it there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoints:
-    """Where the three parts are."""
-
-    kafka: KafkaConnection
-    postgres_dsn: str
-    s3_endpoint: str
-    s3_access_key: str
-    s3_secret_key: str
-    s3_region: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from muniment.ports.timing import Observe, unobserved
 from muniment.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from muniment.server.stack import Endpoints
+    from muniment.server.endpoints import Endpoints
 
 _MARK: Final = "muniment/bucket"
 

@@ -7,12 +7,12 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import Final
 
 import uvicorn
 from fastapi import APIRouter
 
+from muniment.contracts.version import VERSION
 from muniment.runtime.http.app import build_app
 from muniment.runtime.http.auth import Authenticator
 from muniment.runtime.metrics import Metrics
@@ -40,7 +40,7 @@ async def serving(
 ) -> AsyncIterator[asyncio.Task[None]]:
     """The task that serves until the block ends; then requests in flight get 10 s, and all connections end."""
     app = build_app(
-        version=version("muniment"),
+        version=VERSION,
         routers=routers,
         identity=identity,
         ready=ready,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -61,6 +61,14 @@ class Usage(MunimentError):
         super().__init__("usage", message, expected=expected, actual=actual, hint=hint)
 
 
+def near(command: str, word: str, known: Iterable[str]) -> str:
+    """What to do about a word that `command` does not know."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean `{command} {close[0]}`?" if close else f"{command} --help lists the commands"
+
+
 @dataclass(slots=True)
 class Result:
     """The exit code of a command line."""
@@ -76,7 +84,7 @@ def exit_code(error: MunimentError) -> int:
 
 
 @contextmanager
-def handled(*, as_json: bool, command: str) -> Iterator[Result]:
+def handled(*, as_json: bool) -> Iterator[Result]:
     """Turn whatever the block raises into a message on stderr and an exit code."""
     result = Result()
     try:
@@ -92,7 +100,7 @@ def handled(*, as_json: bool, command: str) -> Iterator[Result]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         result.code = CLOSED
     except Exception as error:  # noqa: BLE001  # reason: the last resort of a program
-        result.code = report(_as_ours(error, command), as_json=as_json)
+        result.code = report(_as_ours(error), as_json=as_json)
 
 
 def report(error: MunimentError, *, as_json: bool) -> int:
@@ -112,11 +120,7 @@ def report(error: MunimentError, *, as_json: bool) -> int:
     return code
 
 
-def _as_ours(error: Exception, command: str) -> MunimentError:
-    from cyclopts import CycloptsError
-
-    if isinstance(error, CycloptsError):
-        return Usage(_one_line(error), hint=f"muniment {command} --help")
+def _as_ours(error: Exception) -> MunimentError:
     if os.environ.get("MUNIMENT_DEBUG"):
         raise error
     if isinstance(error, OSError):

@@ -5,7 +5,6 @@ Only the module that a command needs is imported, and `muniment --help` imports 
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from muniment.cli import failures
 
 if TYPE_CHECKING:
-    from cyclopts import App
+    from muniment.cli.arguments import Command
 
 GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
     (
@@ -99,18 +98,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json = "--json" in tokens
     if tokens[0] not in COMMANDS:
         return failures.report(_unknown(tokens[0]), as_json=as_json)
-    with failures.handled(as_json=as_json, command=tokens[0]) as outcome:
-        outcome.code = _call(load(tokens[0]), tokens[1:])
+    with failures.handled(as_json=as_json) as outcome:
+        outcome.code = load(tokens[0])(tokens[1:])
     return outcome.code
 
 
-def load(name: str) -> App:
-    """The application of one command."""
+def load(name: str) -> Command:
+    """One command, by the first word after `muniment`."""
     from importlib import import_module
 
     module, _, attribute = COMMANDS[name].partition(":")
-    app: App = getattr(import_module(f"muniment.cli.commands.{module}"), attribute)
-    return app
+    command: Command = getattr(import_module(f"muniment.cli.commands.{module}"), attribute)
+    return command
 
 
 def root_help() -> str:
@@ -134,15 +133,8 @@ def root_help() -> str:
     return "\n".join([*lines, EPILOGUE + "\n".join(codes), ""])
 
 
-def _call(app: App, tokens: Sequence[str]) -> int:
-    result = app(tokens, exit_on_error=False, print_error=False)
-    return result if isinstance(result, int) else failures.OK
-
-
 def _unknown(name: str) -> failures.Usage:
-    near = difflib.get_close_matches(name, COMMANDS, n=1)
-    hint = f"did you mean `muniment {near[0]}`?" if near else "muniment --help lists the commands"
-    return failures.Usage(f"there is no command {name!r}", hint=hint)
+    return failures.Usage(f"there is no command {name!r}", hint=failures.near("muniment", name, COMMANDS))
 
 
 if __name__ == "__main__":

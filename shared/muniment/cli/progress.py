@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -47,6 +46,8 @@ class ProgressLine:
         self._printed = False
         if self._in_place and now - self._drawn >= _EVERY_S:
             self._drawn = now
+            import shutil  # on terminals only
+
             width = shutil.get_terminal_size().columns - 1
             self._stream.write("\r\x1b[2K" + self._line(progress, now)[:width])
             self._stream.flush()

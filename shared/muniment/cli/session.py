@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from cyclopts import App, Group, Parameter
-
+from muniment.cli.arguments import Option
 from muniment.cli.text import columns, pairs, styled
 
 if TYPE_CHECKING:
@@ -22,21 +21,15 @@ Column = tuple[str, Callable[[Mapping[str, Any]], str]]
 _BATCH: Final = 500
 
 
-@Parameter(name="*", group=Group("Common options", sort_key=99))
 @dataclass(frozen=True, slots=True)
 class Common:
     """Options that every command takes."""
 
-    json: bool = False
-    """One JSON document on stdout; JSON lines for lists and streams."""
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False
-    """Print ids alone."""
-    server: str | None = None
-    """The server's URL, instead of MUNIMENT_URL or the credentials file."""
-    credentials: str | None = None
-    """A credentials file: {"url": ..., "token": ...}."""
-    timeout: Annotated[float, Parameter(name="--http-timeout")] = 30.0
-    """Seconds without an answer after which a request is given up."""
+    json: Annotated[bool, Option("One JSON document on stdout; JSON lines for lists and streams.")] = False
+    quiet: Annotated[bool, Option("Print ids alone.", ("--quiet", "-q"))] = False
+    server: Annotated[str | None, Option("The server's URL, not MUNIMENT_URL's or the credentials file's.")] = None
+    credentials: Annotated[str | None, Option('A credentials file: {"url": ..., "token": ...}.')] = None
+    timeout: Annotated[float, Option("Give a request up after that many silent seconds.", ("--http-timeout",))] = 30.0
 
     @contextmanager
     def client(self) -> Iterator[Client]:
@@ -106,20 +99,7 @@ class Common:
 
 
 DEFAULTS: Final = Common()
-Limit = Annotated[int, Parameter(name="--limit")]
-
-
-def application(name: str, help: str, *, example: str = "") -> App:  # noqa: A002  # reason: the word of cyclopts
-    """A command, or a noun to hang commands on. `example` is shown below the options."""
-    return App(
-        name=name,
-        help=help,
-        help_epilogue=f"Example: `{example}`" if example else None,
-        version_flags=[],
-        result_action="return_value",
-        default_parameter=Parameter(negative=(), show_default=False),
-        suppress_keyboard_interrupt=False,
-    )
+Limit = Annotated[int, Option("How many are shown at most; 0 is all.")]
 
 
 def dumps(value: Any) -> str:

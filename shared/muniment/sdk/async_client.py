@@ -10,23 +10,25 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, Work, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
-from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
-from muniment.sdk.publish import Workshop, downloading, publishing, verifying
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
 from muniment.sdk.transfer.pool import Stop
-from muniment.sdk.transfer.progress import OnProgress
-from muniment.sdk.transfer.scan import Source
 from muniment.sdk.transport import AsyncSender
-from muniment.sdk.verify import Verification
 from muniment.sdk.wire import Wire
+from muniment.sdk.workshop import Workshop
+
+if TYPE_CHECKING:
+    from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
+    from muniment.sdk.transfer.progress import OnProgress
+    from muniment.sdk.transfer.scan import Source
+    from muniment.sdk.verify import Verification
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -64,6 +66,8 @@ class AsyncClient:
     # -- publications
 
     async def publish(self, source: Source, *, model: str, **options: Unpack[PublishOptions]) -> Publication:
+        from muniment.sdk.publish import publishing
+
         return await self._run(publishing(self._shop(), source, model, options))
 
     async def publication(self, publication_id: str, *, wait: float = 0.0) -> Publication:
@@ -112,11 +116,15 @@ class AsyncClient:
         verify: bool = True,
         on_progress: OnProgress | None = None,
     ) -> Version:
+        from muniment.sdk.download import downloading
+
         return await self._run(downloading(self._shop(), ref, destination, verify=verify, on_progress=on_progress))
 
     async def verify(
         self, ref: str, directory: str | os.PathLike[str] | None = None, *, on_progress: OnProgress | None = None
     ) -> Verification:
+        from muniment.sdk.download import verifying
+
         return await self._run(verifying(ref, directory, on_progress=on_progress))
 
     # -- audit and events

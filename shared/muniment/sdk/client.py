@@ -1,4 +1,7 @@
-"""The blocking client. Every method is a call (`calls`, `publish`) driven with blocking I/O."""
+"""The blocking client. Every method is a call (`calls`, `publish`, `download`) driven with blocking I/O.
+
+What moves bytes is imported when it is first used: most commands only ask.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
-from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
-from muniment.sdk.publish import Workshop, downloading, publishing, verifying
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
 from muniment.sdk.transfer.pool import Stop
-from muniment.sdk.transfer.progress import OnProgress
-from muniment.sdk.transfer.scan import Source
 from muniment.sdk.transport import send
-from muniment.sdk.verify import Verification
 from muniment.sdk.wire import Wire
+from muniment.sdk.workshop import Workshop
+
+if TYPE_CHECKING:
+    from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
+    from muniment.sdk.transfer.progress import OnProgress
+    from muniment.sdk.transfer.scan import Source
+    from muniment.sdk.verify import Verification
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -71,6 +76,8 @@ class Client:
         with `wait=False` it is not known yet. Raises `PublicationRejected`; `Conflict` (`file_changed`) where a file
         is written to meanwhile; `Transient` (`wait_timeout`).
         """
+        from muniment.sdk.publish import publishing
+
         return self._run(publishing(self._shop(), source, model, options))
 
     def publication(self, publication_id: str, *, wait: float = 0.0) -> Publication:
@@ -137,12 +144,16 @@ class Client:
         place only when it is whole; the manifest must have the digest that is the version's id.
         Raises `Conflict` (`digest_mismatch`, `manifest_mismatch`).
         """
+        from muniment.sdk.download import downloading
+
         return self._run(downloading(self._shop(), ref, destination, verify=verify, on_progress=on_progress))
 
     def verify(
         self, ref: str, directory: str | os.PathLike[str] | None = None, *, on_progress: OnProgress | None = None
     ) -> Verification:
         """Check a version's manifest against its id, and a directory against the manifest, by reading every byte."""
+        from muniment.sdk.download import verifying
+
         return self._run(verifying(ref, directory, on_progress=on_progress))
 
     # -- audit and events

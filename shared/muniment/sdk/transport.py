@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
+from muniment.contracts.version import VERSION
 from muniment.sdk.exchange import Answer, Request, Unanswered
 from muniment.sdk.settings import Server, is_loopback
 from muniment.sdk.wire import CONNECT_TIMEOUT_S, Wire, answer_too_large
@@ -89,7 +89,7 @@ def _url(server: Server, request: Request) -> str:
 
 def _headers(server: Server, request: Request) -> dict[str, str]:
     headers = {
-        "User-Agent": f"muniment-sdk/{metadata.version('muniment')}",
+        "User-Agent": f"muniment-sdk/{VERSION}",
         "Accept": "application/json",
         **request.headers,
     }

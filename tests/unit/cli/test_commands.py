@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -342,12 +343,32 @@ def test_version(run: Run, registry: FakeRegistry) -> None:
     assert run("version", "--remote", "--json").json["server"] == {"version": "9.9"}
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(run: Run, shell: str) -> None:
     done = run("completion", shell)
     assert done.code == 0
     assert "publish" in done.out
     assert "subscriptions" in done.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["pub"], ["publish", "publications"]),
+        (["token", ""], ["key", "create", "ls", "revoke"]),
+        (["token", "key", "c"], ["create"]),
+        (["publish", "out", "--model", "digits", "--me"], ["--metric"]),
+        (["models", "ls", "--l"], ["--limit"]),
+        (["models", "nonsense", ""], []),
+    ],
+)
+def test_bash_is_offered_what_may_follow(run: Run, tmp_path: Path, typed: list[str], offered: list[str]) -> None:
+    (tmp_path / "script").write_text(run("completion", "bash").out)
+    ask = 'source "$1"; shift; COMP_WORDS=(muniment "$@"); COMP_CWORD=$#; _muniment; printf "%s\\n" "${COMPREPLY[@]}"'
+    done = subprocess.run(
+        ["bash", "-c", ask, "bash", str(tmp_path / "script"), *typed], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == offered
 
 
 def test_a_readable_credentials_file_is_told(run: Run, registry: FakeRegistry, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_what_is_below_the_level_is_not_written() -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("secret", SECRETS, ids=["token", "secret", "dsn", "presigned"])
 def test_a_secret_is_hidden_wherever_it_stands(form: str, secret: str) -> None:
     stream = configured(form)
     log = structlog.get_logger()

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from muniment.contracts.errors import Conflict, MunimentError, Rejected, TooLarge, Transient
-from muniment.sdk import Client, Progress, PublicationRejected
+from muniment.sdk import Client, Progress, PublicationRejected, workshop
 from muniment.sdk import publish as publishing
 from muniment.testing.fake_registry import FakeRegistry, Hangup, problem
 
@@ -149,7 +149,7 @@ def test_a_store_that_refuses_every_url_is_believed(registry: FakeRegistry, clie
         client.publish(folder, model="digits")
     assert caught.value.code == "store_refused"
     assert "SignatureDoesNotMatch" in str(caught.value.actual)
-    assert registry.count("GET", "/slots") == publishing.FRUITLESS_ROUNDS - 1
+    assert registry.count("GET", "/slots") == workshop.FRUITLESS_ROUNDS - 1
 
 
 def test_a_store_that_stumbles_is_asked_again(registry: FakeRegistry, client: Client, folder: Path) -> None:

@@ -5,31 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
-
-from muniment.cli.session import DEFAULTS, Common, Limit, application
+from muniment.cli.arguments import Command, Option
+from muniment.cli.session import DEFAULTS, Common, Limit
 from muniment.cli.text import cell, moment
 
-app = application(
+app = Command(
     "muniment audit",
     "The audit log: who did what, when, with which changes, and what caused it.",
     example="muniment audit ls --model digits --action version.committed --newest",
 )
 
 
-@app.command(name="ls")
+@app.command("ls")
 def ls(
     *,
     model: str | None = None,
-    action: Annotated[str | None, Parameter(help="Such as version.committed.")] = None,
+    action: Annotated[str | None, Option("Such as version.committed.")] = None,
     operator: str | None = None,
-    resource: Annotated[str | None, Parameter(help="Such as models/digits/versions/3.")] = None,
-    publication: Annotated[str | None, Parameter(help="Everything that a publication caused.")] = None,
+    resource: Annotated[str | None, Option("Such as models/digits/versions/3.")] = None,
+    publication: Annotated[str | None, Option("Everything that a publication caused.")] = None,
     outcome: Literal["done", "refused"] | None = None,
-    since: Annotated[str | None, Parameter(help="From this time on (RFC 3339).")] = None,
-    until: Annotated[str | None, Parameter(help="Before this time (RFC 3339).")] = None,
+    since: Annotated[str | None, Option("From this time on (RFC 3339).")] = None,
+    until: Annotated[str | None, Option("Before this time (RFC 3339).")] = None,
     after_index: int | None = None,
-    newest: Annotated[bool, Parameter(help="The newest first.")] = False,
+    newest: Annotated[bool, Option("The newest first.")] = False,
     limit: Limit = 100,
     common: Common = DEFAULTS,
 ) -> None:
@@ -64,7 +63,7 @@ def ls(
         )
 
 
-@app.command(name="show")
+@app.command("show")
 def show(index: int, /, *, common: Common = DEFAULTS) -> None:
     """Show one entry with its changes, its cause and its place in the tree."""
     with common.client() as client:

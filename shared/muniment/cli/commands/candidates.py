@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
 from muniment.cli import options
-from muniment.cli.session import DEFAULTS, Common, Limit, application
+from muniment.cli.arguments import Command, Option
+from muniment.cli.session import DEFAULTS, Common, Limit
 from muniment.cli.text import cell, moment
 
-app = application(
+app = Command(
     "muniment candidates",
     "Finished runs that were checked and wait for a person to commit or refuse them.",
     example="muniment candidates ls --model digits",
 )
-commit_app = application(
+commit_app = Command(
     "muniment commit",
     "Make a candidate a version. What is left out stays as the publisher gave it; tags are added.",
     example="muniment commit 0b5f... --tag reviewed=yes --description 'best of the sweep' --branch main",
 )
 
 
-@app.command(name="ls")
+@app.command("ls")
 def ls(*, model: str | None = None, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """List candidates."""
     with common.client() as client:
@@ -43,7 +42,7 @@ def ls(*, model: str | None = None, limit: Limit = 100, common: Common = DEFAULT
         )
 
 
-@app.command(name="refuse")
+@app.command("refuse")
 def refuse(publication: str, /, *, reason: str, common: Common = DEFAULTS) -> None:
     """End a candidate without a version."""
     with common.client() as client:
@@ -60,9 +59,9 @@ def commit(
     publication: str,
     /,
     *,
-    tag: Annotated[tuple[str, ...], Parameter(help="NAME=TEXT.")] = (),
+    tag: Annotated[tuple[str, ...], Option("NAME=TEXT.")] = (),
     description: str | None = None,
-    experiment: Annotated[str | None, Parameter(help="The experiment's id.")] = None,
+    experiment: Annotated[str | None, Option("The experiment's id.")] = None,
     branch: str | None = None,
     track: str | None = None,
     common: Common = DEFAULTS,

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from muniment.cli.session import DEFAULTS, Common, Limit, application
+from muniment.cli.arguments import Command, Option
+from muniment.cli.session import DEFAULTS, Common, Limit
 from muniment.cli.text import cell, moment
 
-app = application(
+app = Command(
     "muniment dlq",
     "Records that a service had to set aside: what they were, where they lay, and why.",
     example="muniment dlq ls ingest",
 )
 
-Service = Annotated[str, Parameter(help="ingest, checksum-validator, registry, audit or notifier.")]
+Service = Annotated[str, Option("ingest, checksum-validator, registry, audit or notifier.")]
 
 
-@app.command(name="ls")
+@app.command("ls")
 def ls(
     service: Service,
     /,
     *,
-    retried: Annotated[bool, Parameter(help="Show those that were sent again too.")] = False,
+    retried: Annotated[bool, Option("Show those that were sent again too.")] = False,
     limit: Limit = 100,
     common: Common = DEFAULTS,
 ) -> None:
@@ -47,7 +46,7 @@ def ls(
         )
 
 
-@app.command(name="show")
+@app.command("show")
 def show(service: Service, id: str, /, *, common: Common = DEFAULTS) -> None:  # noqa: A002  # reason: the argument's name
     """Show one dead letter with its bytes."""
     with common.client() as client:
@@ -56,7 +55,7 @@ def show(service: Service, id: str, /, *, common: Common = DEFAULTS) -> None:  #
     common.next(f"muniment dlq retry {service} {id}")
 
 
-@app.command(name="retry")
+@app.command("retry")
 def retry(service: Service, id: str, /, *, common: Common = DEFAULTS) -> None:  # noqa: A002  # reason: the argument's name
     """Hand a dead letter to its service again."""
     with common.client() as client:

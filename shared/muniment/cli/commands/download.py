@@ -5,25 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-
 from muniment.cli import failures
+from muniment.cli.arguments import Command, Option
 from muniment.cli.failures import Usage
 from muniment.cli.progress import ProgressLine
-from muniment.cli.session import DEFAULTS, Common, application
+from muniment.cli.session import DEFAULTS, Common
 from muniment.cli.text import printable, size
 
 if TYPE_CHECKING:
     from muniment.sdk.verify import Verification
 
-app = application(
+app = Command(
     "muniment download",
     "Download a version into a directory. Every file is read by its exact stored version, checked against the "
     "manifest while it streams, and put in place only when it is whole; what is already right is kept, what was cut "
     "off resumed.",
     example="muniment download digits@main models/digits",
 )
-verify_app = application(
+verify_app = Command(
     "muniment verify",
     "Check a version's manifest against its id, and a directory against the manifest, by reading every byte. With "
     "--dir alone nothing is asked over the network: the manifest that `download` left in the directory is used.",
@@ -37,7 +36,7 @@ def download(
     directory: Path,
     /,
     *,
-    no_verify: Annotated[bool, Parameter(help="Do not hash the files while they stream.")] = False,
+    no_verify: Annotated[bool, Option("Do not hash the files while they stream.")] = False,
     common: Common = DEFAULTS,
 ) -> None:
     """Download a version into a directory."""
@@ -56,8 +55,8 @@ def verify(
     ref: str | None = None,
     /,
     *,
-    directory: Annotated[Path | None, Parameter(name="--dir", help="The directory to read.")] = None,
-    id: Annotated[str | None, Parameter(help="The id it must have (sha256:...).")] = None,  # noqa: A002  # reason: the option's name
+    directory: Annotated[Path | None, Option("The directory to read.", ("--dir",))] = None,
+    id: Annotated[str | None, Option("The id it must have (sha256:...).")] = None,  # noqa: A002  # reason: the option's name
     common: Common = DEFAULTS,
 ) -> int:
     """Check a version, a directory against a version, or a directory against the manifest in it."""

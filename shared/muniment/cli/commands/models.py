@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from muniment.cli.session import DEFAULTS, Column, Common, Limit, application
+from muniment.cli.arguments import Command
+from muniment.cli.session import DEFAULTS, Column, Common, Limit
 from muniment.cli.text import cell, moment, short
 
-app = application("muniment models", "Models.", example="muniment models ls")
-branches_app = application("muniment branches", "The branches of a model.", example="muniment branches ls digits")
+app = Command("muniment models", "Models.", example="muniment models ls")
+branches_app = Command("muniment branches", "The branches of a model.", example="muniment branches ls digits")
 
 _BRANCHES: tuple[Column, ...] = (
     ("BRANCH", lambda item: cell(item["name"])),
@@ -16,7 +17,7 @@ _BRANCHES: tuple[Column, ...] = (
 )
 
 
-@app.command(name="ls")
+@app.command("ls")
 def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """List models."""
     with common.client() as client:
@@ -35,7 +36,7 @@ def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
         )
 
 
-@app.command(name="show")
+@app.command("show")
 def show(model: str, /, *, common: Common = DEFAULTS) -> None:
     """Show one model and its branches."""
     with common.client() as client:
@@ -56,7 +57,7 @@ def show(model: str, /, *, common: Common = DEFAULTS) -> None:
     common.next(f"muniment versions ls {found.name}")
 
 
-@branches_app.command(name="ls")
+@branches_app.command("ls")
 def branches_ls(model: str, /, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """List a model's branches and their heads."""
     with common.client() as client:

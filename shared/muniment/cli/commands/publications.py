@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from muniment.cli.session import DEFAULTS, Common, Limit, application
+from muniment.cli.arguments import Command, Option
+from muniment.cli.session import DEFAULTS, Common, Limit
 from muniment.cli.text import cell, moment, size
 
-app = application(
+app = Command(
     "muniment publications",
     "Attempts to turn finished runs into versions, and how far each has come.",
     example="muniment publications ls --model digits --stage rejected",
 )
 
 
-@app.command(name="ls")
+@app.command("ls")
 def ls(
     *,
     model: str | None = None,
@@ -41,12 +40,12 @@ def ls(
         )
 
 
-@app.command(name="show")
+@app.command("show")
 def show(
     publication: str,
     /,
     *,
-    wait: Annotated[bool, Parameter(help="Wait until it is settled, a minute at most.")] = False,
+    wait: Annotated[bool, Option("Wait until it is settled, a minute at most.")] = False,
     common: Common = DEFAULTS,
 ) -> None:
     """Show one publication: its stage, its version or why it was rejected."""
@@ -74,7 +73,7 @@ def show(
         common.next(f"muniment download {found.version.ref} DIR")
 
 
-@app.command(name="abandon")
+@app.command("abandon")
 def abandon(publication: str, /, *, common: Common = DEFAULTS) -> None:
     """Give an upload up."""
     with common.client() as client:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter
-
 from muniment.cli import options
+from muniment.cli.arguments import Command, Option
 from muniment.cli.failures import Usage
 from muniment.cli.progress import ProgressLine
-from muniment.cli.session import DEFAULTS, Common, application
+from muniment.cli.session import DEFAULTS, Common
 from muniment.cli.text import moment, size
 from muniment.contracts.errors import MunimentError
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from muniment.sdk.records import Publication
     from muniment.sdk.transfer.scan import Scan
 
-app = application(
+app = Command(
     "muniment publish",
     "Publish a directory or files as a version of a model. The files are hashed here and uploaded straight to the "
     "object store; hidden ones (.git, .cache) are left out.",
@@ -31,25 +30,25 @@ app = application(
 def publish(
     *source: Path,
     model: str,
-    param: Annotated[tuple[str, ...], Parameter(help="NAME=VALUE; a JSON scalar where it reads as one.")] = (),
-    hyperparam: Annotated[tuple[str, ...], Parameter(help="NAME=VALUE, the same.")] = (),
-    metric: Annotated[tuple[str, ...], Parameter(help="NAME=NUMBER.")] = (),
-    dataset: Annotated[tuple[str, ...], Parameter(help="NAME[=URI[@DIGEST]].")] = (),
-    tag: Annotated[tuple[str, ...], Parameter(help="NAME=TEXT.")] = (),
-    role: Annotated[tuple[str, ...], Parameter(help="PATH=ROLE of a file (config, tokenizer, ...).")] = (),
-    parent: Annotated[tuple[str, ...], Parameter(help="sha256:DIGITS[:KIND], a version it was made from.")] = (),
-    branch: Annotated[str, Parameter(help="The branch; experiments are exp/...")] = "main",
-    track: Annotated[str | None, Parameter(help="The track whose rules hold.")] = None,
+    param: Annotated[tuple[str, ...], Option("NAME=VALUE; a JSON scalar where it reads as one.")] = (),
+    hyperparam: Annotated[tuple[str, ...], Option("NAME=VALUE, the same.")] = (),
+    metric: Annotated[tuple[str, ...], Option("NAME=NUMBER.")] = (),
+    dataset: Annotated[tuple[str, ...], Option("NAME[=URI[@DIGEST]].")] = (),
+    tag: Annotated[tuple[str, ...], Option("NAME=TEXT.")] = (),
+    role: Annotated[tuple[str, ...], Option("PATH=ROLE of a file (config, tokenizer, ...).")] = (),
+    parent: Annotated[tuple[str, ...], Option("sha256:DIGITS[:KIND], a version it was made from.")] = (),
+    branch: Annotated[str, Option("The branch; experiments are exp/...")] = "main",
+    track: Annotated[str | None, Option("The track whose rules hold.")] = None,
     commit: Annotated[
-        Literal["auto", "manual"], Parameter(help="manual: wait as a candidate until a person commits it.")
+        Literal["auto", "manual"], Option("manual: wait as a candidate until a person commits it.")
     ] = "auto",
-    experiment: Annotated[str | None, Parameter(help="The experiment's id.")] = None,
-    run: Annotated[str | None, Parameter(help="The run's id.")] = None,
-    description: Annotated[str | None, Parameter(help="A text for people.")] = None,
-    git: Annotated[bool, Parameter(help="Record commit, branch and remote of the working directory.")] = False,
-    idempotency_key: Annotated[str | None, Parameter(help="The same key gives the same publication.")] = None,
-    wait: Annotated[bool, Parameter(help="Wait for the outcome.")] = False,
-    timeout: Annotated[float, Parameter(help="Seconds to wait at most.")] = 3600.0,
+    experiment: Annotated[str | None, Option("The experiment's id.")] = None,
+    run: Annotated[str | None, Option("The run's id.")] = None,
+    description: Annotated[str | None, Option("A text for people.")] = None,
+    git: Annotated[bool, Option("Record commit, branch and remote of the working directory.")] = False,
+    idempotency_key: Annotated[str | None, Option("The same key gives the same publication.")] = None,
+    wait: Annotated[bool, Option("Wait for the outcome.")] = False,
+    timeout: Annotated[float, Option("Seconds to wait at most.")] = 3600.0,
     common: Common = DEFAULTS,
 ) -> None:
     """Publish a directory or files as a version of a model."""

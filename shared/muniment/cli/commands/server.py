@@ -6,39 +6,37 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Final
 
-from cyclopts import Parameter
-
+from muniment.cli.arguments import Command, Option
 from muniment.cli.options import address
-from muniment.cli.session import application
 from muniment.contracts.errors import Misconfigured
 
 COMMANDS: Final = "muniment.server.commands"
 DataDir = Annotated[
     Path | None,
-    Parameter(name="--data-dir", help="Where everything is kept; default MUNIMENT_DATA_DIR, else .muniment."),
+    Option("Where everything is kept; default MUNIMENT_DATA_DIR, else .muniment.", ("--data-dir",)),
 ]
-Http = Annotated[str | None, Parameter(name="--http", help="HOST:PORT to listen on; default 127.0.0.1:8686.")]
-Json = Annotated[bool, Parameter(name="--json", help="JSON on stdout.")]
+Http = Annotated[str | None, Option("HOST:PORT to listen on; default 127.0.0.1:8686.", ("--http",))]
+Json = Annotated[bool, Option("JSON on stdout.", ("--json",))]
 
-up = application(
+up = Command(
     "muniment up",
     "Start Kafka, Postgres, the object store and all services here, and print `ready URL` when they answer. Stops on "
     "Ctrl-C; a second start on the same data finds everything as it was.",
     example="muniment up --data-dir .muniment --http 127.0.0.1:8686",
 )
-demo = application(
+demo = Command(
     "muniment demo",
     "Train two small models, publish them and follow each event through the whole pipeline.",
     example="muniment demo",
 )
-run = application(
+run = Command(
     "muniment run",
     "Start the named services in one process, against the external parts that the settings name.",
     example="muniment run ingest registry --http 0.0.0.0:8686",
 )
-doctor = application("muniment doctor", "Check settings, broker, database and store.", example="muniment doctor --json")
-migrate = application("muniment migrate", "Bring the database schemas up to date.", example="muniment migrate")
-topics = application("muniment topics", "Show the topics, and create missing ones.", example="muniment topics --json")
+doctor = Command("muniment doctor", "Check settings, broker, database and store.", example="muniment doctor --json")
+migrate = Command("muniment migrate", "Bring the database schemas up to date.", example="muniment migrate")
+topics = Command("muniment topics", "Show the topics, and create missing ones.", example="muniment topics --json")
 
 
 @up.default

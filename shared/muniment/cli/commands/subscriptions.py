@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
-from muniment.cli.session import DEFAULTS, Common, Limit, application
+from muniment.cli.arguments import Command, Option
+from muniment.cli.session import DEFAULTS, Common, Limit
 from muniment.cli.text import cell, moment
 
-app = application(
+app = Command(
     "muniment subscriptions",
     "Who is told of what: webhooks with Standard Webhooks signatures, retried until they arrive.",
     example="muniment subscriptions create deployer --url https://deploy.example/hook --model digits",
 )
 
 
-@app.command(name="ls")
+@app.command("ls")
 def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """List subscriptions, newest first."""
     with common.client() as client:
@@ -38,7 +37,7 @@ def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
         )
 
 
-@app.command(name="show")
+@app.command("show")
 def show(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Show one subscription."""
     with common.client() as client:
@@ -47,16 +46,16 @@ def show(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     common.next(f"muniment subscriptions deliveries {subscription}")
 
 
-@app.command(name="create")
+@app.command("create")
 def create(
     name: str,
     /,
     *,
-    url: Annotated[str, Parameter(help="The URL that is posted to.")],
-    type: Annotated[tuple[str, ...], Parameter(help="An event type, such as version-available; all without it.")] = (),  # noqa: A002  # reason: the option's name
-    model: Annotated[str | None, Parameter(help="A model, or a pattern with * and ?.")] = None,
-    branch: Annotated[str | None, Parameter(help="A branch, or a pattern; * also crosses /.")] = None,
-    stability: Annotated[str | None, Parameter(help="experimental, candidate or stable.")] = None,
+    url: Annotated[str, Option("The URL that is posted to.")],
+    type: Annotated[tuple[str, ...], Option("An event type, such as version-available; all without it.")] = (),  # noqa: A002  # reason: the option's name
+    model: Annotated[str | None, Option("A model, or a pattern with * and ?.")] = None,
+    branch: Annotated[str | None, Option("A branch, or a pattern; * also crosses /.")] = None,
+    stability: Annotated[str | None, Option("experimental, candidate or stable.")] = None,
     track: str | None = None,
     common: Common = DEFAULTS,
 ) -> None:
@@ -71,19 +70,19 @@ def create(
     common.next(f"muniment subscriptions test {made.get('id')}")
 
 
-@app.command(name="pause")
+@app.command("pause")
 def pause(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Stop deliveries: nothing is queued for it until it is resumed, what was queued before waits."""
     _change(common, subscription, {"paused": True})
 
 
-@app.command(name="resume")
+@app.command("resume")
 def resume(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Deliver again, what was queued before the pause included."""
     _change(common, subscription, {"paused": False})
 
 
-@app.command(name="delete")
+@app.command("delete")
 def delete(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Delete a subscription."""
     with common.client() as client:
@@ -91,7 +90,7 @@ def delete(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     common.show({"id": subscription, "state": "deleted"}, name=subscription, facts=[("deleted", subscription)])
 
 
-@app.command(name="test")
+@app.command("test")
 def try_out(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Send a test event now, and show what was sent and what came back."""
     with common.client() as client:
@@ -110,7 +109,7 @@ def try_out(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     )
 
 
-@app.command(name="deliveries")
+@app.command("deliveries")
 def deliveries(subscription: str, /, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """List a subscription's deliveries, newest first."""
     with common.client() as client:
@@ -131,7 +130,7 @@ def deliveries(subscription: str, /, *, limit: Limit = 100, common: Common = DEF
         )
 
 
-@app.command(name="retry")
+@app.command("retry")
 def retry(delivery: str, /, *, common: Common = DEFAULTS) -> None:
     """Deliver a dead or waiting delivery now, with its schedule begun anew."""
     with common.client() as client:
@@ -139,12 +138,12 @@ def retry(delivery: str, /, *, common: Common = DEFAULTS) -> None:
     common.show({"id": delivery, "state": "pending"}, name=delivery, facts=[("retried", delivery)])
 
 
-@app.command(name="rotate")
+@app.command("rotate")
 def rotate(
     subscription: str,
     /,
     *,
-    old_valid_hours: Annotated[int, Parameter(help="How long the old secret signs beside the new one.")] = 24,
+    old_valid_hours: Annotated[int, Option("How long the old secret signs beside the new one.")] = 24,
     common: Common = DEFAULTS,
 ) -> None:
     """Make a new signing secret. It is printed once."""

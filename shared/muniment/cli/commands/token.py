@@ -6,35 +6,33 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
-
+from muniment.cli.arguments import Command, Option
 from muniment.cli.failures import Usage
-from muniment.cli.session import DEFAULTS, Common, Limit, application
+from muniment.cli.session import DEFAULTS, Common, Limit
 from muniment.cli.text import cell, moment
 
-app = application(
+app = Command(
     "muniment token",
     "API tokens (for people and programs that ask over HTTP) and publisher keys (for pipelines that write to Kafka).",
     example="muniment token create ci --role writer --days 90",
 )
-key_app = application(
+key_app = app.part(
     "key",
     "Publisher keys: who signs with one is believed to be its account.",
     example="muniment token key create trainer --out trainer.pem",
 )
-app.command(key_app)
 
 Role = Literal["reader", "writer", "promoter", "auditor", "admin"]
-Days = Annotated[int | None, Parameter(help="Days until it expires; the server has a default.")]
+Days = Annotated[int | None, Option("Days until it expires; the server has a default.")]
 
 
-@app.command(name="create")
+@app.command("create")
 def create(
     name: str,
     /,
     *,
-    role: Annotated[tuple[Role, ...], Parameter(help="What it may do; may be repeated.")],
-    subject: Annotated[str | None, Parameter(help="Who it speaks for, in audit entries; default its name.")] = None,
+    role: Annotated[tuple[Role, ...], Option("What it may do; may be repeated.")],
+    subject: Annotated[str | None, Option("Who it speaks for, in audit entries; default its name.")] = None,
     days: Days = None,
     common: Common = DEFAULTS,
 ) -> None:
@@ -48,7 +46,7 @@ def create(
     common.say("the token is shown once; give it to programs as MUNIMENT_TOKEN")
 
 
-@app.command(name="ls")
+@app.command("ls")
 def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """List API tokens, newest first."""
     with common.client() as client:
@@ -69,7 +67,7 @@ def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
         )
 
 
-@app.command(name="revoke")
+@app.command("revoke")
 def revoke(name: str, /, *, common: Common = DEFAULTS) -> None:
     """Revoke the live token of this name."""
     with common.client() as client:
@@ -77,13 +75,13 @@ def revoke(name: str, /, *, common: Common = DEFAULTS) -> None:
     common.show({"name": name, "revoked": True}, name=name, facts=[("revoked", name)])
 
 
-@key_app.command(name="create")
+@key_app.command("create")
 def create_key(
     account: str,
     /,
     *,
-    out: Annotated[Path | None, Parameter(help="A new file for the private key, readable by you alone.")] = None,
-    public_key: Annotated[Path | None, Parameter(help="Register this public key (PEM); make no new pair.")] = None,
+    out: Annotated[Path | None, Option("A new file for the private key, readable by you alone.")] = None,
+    public_key: Annotated[Path | None, Option("Register this public key (PEM); make no new pair.")] = None,
     days: Days = None,
     common: Common = DEFAULTS,
 ) -> None:
@@ -103,7 +101,7 @@ def create_key(
     common.next("sign events with muniment.sdk.training_completed(..., private_key=...)")
 
 
-@key_app.command(name="ls")
+@key_app.command("ls")
 def ls_keys(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """List publisher keys, newest first."""
     with common.client() as client:
@@ -122,7 +120,7 @@ def ls_keys(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
         )
 
 
-@key_app.command(name="revoke")
+@key_app.command("revoke")
 def revoke_key(kid: str, /, *, common: Common = DEFAULTS) -> None:
     """Revoke a publisher key: events signed with it are refused from now on."""
     with common.client() as client:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from muniment.cli.session import DEFAULTS, Column, Common, Limit, application
+from muniment.cli.arguments import Command
+from muniment.cli.session import DEFAULTS, Column, Common, Limit
 from muniment.cli.text import cell, moment, short, size
 
-app = application("muniment versions", "The versions of a model.", example="muniment versions show digits@main")
-log_app = application(
+app = Command("muniment versions", "The versions of a model.", example="muniment versions show digits@main")
+log_app = Command(
     "muniment log",
     "The versions on the way back from a reference along its branch, newest first.",
     example="muniment log digits@exp/dropout",
@@ -24,7 +25,7 @@ _TABLE: tuple[Column, ...] = (
 )
 
 
-@app.command(name="ls")
+@app.command("ls")
 def ls(model: str, /, *, branch: str | None = None, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """List a model's versions, newest first."""
     with common.client() as client:
@@ -37,7 +38,7 @@ def ls(model: str, /, *, branch: str | None = None, limit: Limit = 100, common: 
         )
 
 
-@app.command(name="show")
+@app.command("show")
 def show(ref: str, /, *, common: Common = DEFAULTS) -> None:
     """Show what a reference means: the version, its manifest and its files."""
     with common.client() as client:

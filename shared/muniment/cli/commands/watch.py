@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
-
-from muniment.cli.session import DEFAULTS, Common, application
+from muniment.cli.arguments import Command, Option
+from muniment.cli.session import DEFAULTS, Common
 from muniment.cli.text import cell, moment, short
 
 if TYPE_CHECKING:
     from muniment.sdk.records import Event
 
-app = application(
+app = Command(
     "muniment watch",
     "Print outward events as they come, until interrupted. Restarts of the server are ridden out; with --json each "
     "line has the cursor from which --after goes on, so that no event is missed between two runs.",
@@ -23,11 +22,11 @@ app = application(
 @app.default
 def watch(
     *,
-    model: Annotated[str | None, Parameter(help="A model, or a pattern with * and ?.")] = None,
-    type: Annotated[str | None, Parameter(help="An event type, such as version-available.")] = None,  # noqa: A002  # reason: the option's name
-    after: Annotated[int | None, Parameter(help="Start after this cursor; 0 is the oldest event kept.")] = None,
-    once: Annotated[bool, Parameter(help="Print what is there and end.")] = False,
-    count: Annotated[int, Parameter(help="End after that many events.")] = 0,
+    model: Annotated[str | None, Option("A model, or a pattern with * and ?.")] = None,
+    type: Annotated[str | None, Option("An event type, such as version-available.")] = None,  # noqa: A002  # reason: the option's name
+    after: Annotated[int | None, Option("Start after this cursor; 0 is the oldest event kept.")] = None,
+    once: Annotated[bool, Option("Print what is there and end.")] = False,
+    count: Annotated[int, Option("End after that many events.")] = 0,
     common: Common = DEFAULTS,
 ) -> None:
     """Print events as they come."""

@@ -10,9 +10,10 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from muniment.sdk.transfer.scan import LocalFile
+if TYPE_CHECKING:
+    from muniment.sdk.transfer.scan import LocalFile
 
 MAX_ROWS: Final = 20_000
 SETTLED_NS: Final = 2_000_000_000

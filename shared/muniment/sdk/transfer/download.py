@@ -17,6 +17,7 @@ from muniment.contracts.errors import Conflict, MunimentError, Transient
 from muniment.sdk.manifest import ManifestFile
 from muniment.sdk.transfer import store
 from muniment.sdk.transfer.hashing import sha256_of
+from muniment.sdk.transfer.landing import Landing
 from muniment.sdk.transfer.pool import Stop, run_all, with_retries
 from muniment.sdk.transfer.progress import Meter, OnProgress
 from muniment.sdk.wire import Wire
@@ -131,19 +132,18 @@ class Download:
                 _lock(out, partial)
                 digest, have = _hash_so_far(out, stop)
                 self._meter.add(have, file.path)
-                if have < file.size:
-                    with store.get(self._wire, url, have) as chunks:
-                        for chunk in chunks:
-                            stop.check()
-                            out.write(chunk)
-                            digest.update(chunk)
-                            have += len(chunk)
-                            self._meter.add(len(chunk), file.path)
-                            if have > file.size:
-                                break
-                out.flush()
-                os.fsync(out.fileno())
-                self._check(file, digest.hexdigest(), have)
+                with Landing(out, digest) as landing:
+                    if have < file.size:
+                        with store.get(self._wire, url, have) as chunks:
+                            for chunk in chunks:
+                                stop.check()
+                                landing.write(chunk)
+                                have += len(chunk)
+                                self._meter.add(len(chunk), file.path)
+                                if have > file.size:
+                                    break
+                    arrived = landing.finish()
+                self._check(file, arrived, have)
                 partial.replace(target.place)
         except BaseException:
             self._meter.add(-have, file.path)
