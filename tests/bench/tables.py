@@ -104,7 +104,7 @@ def figures_table(lines: Sequence[Line]) -> str:
     for figure in FIGURES:
         peer = PREFIX + figure.metric + ("_direct" if figure.direct else "")
         ours, theirs = newest(lines, figure.metric), newest(lines, peer)
-        if ours is None and theirs is None:
+        if theirs is None and (ours is None or figure.direct):
             continue
         ratio = better(figure.metric, ours.value, theirs.value) if ours and theirs else None
         rows.append(
