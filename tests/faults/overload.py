@@ -71,6 +71,8 @@ async def overload(*, seconds: float, seed: int, drain_s: float, **environment: 
             health.cancel()
             slowest, failed = (await asyncio.gather(health, return_exceptions=False))[0]
             accepted = [one for client in told for one in client.accepted]
+            answers = dict(sum((Counter(client.answers) for client in told), Counter[str]()))
+            print(f"# {offered:.0f} offered a second: {answers}, peak {seen.peak:.0f} MiB; draining", file=sys.stderr)
             began = time.monotonic()
             stages = await ended(stack, accepted, drain_s)
             drained = time.monotonic() - began
@@ -78,7 +80,7 @@ async def overload(*, seconds: float, seed: int, drain_s: float, **environment: 
         return Outcome(
             capacity,
             offered,
-            dict(sum((Counter(client.answers) for client in told), Counter[str]())),
+            answers,
             len(accepted),
             (min(waits), max(waits)),
             sum(client.without_wait for client in told),

@@ -180,6 +180,16 @@ async def test_a_conditional_write_over_something_that_vanishes_is_repeated(told
         assert (await store.put_once("bucket", "key", b"x")).created
 
 
+async def test_what_is_there_is_read_twice_before_it_is_called_another(told: Told) -> None:
+    taken = error(412, "PreconditionFailed")
+    async with told(taken, body(b"xxX"), body(b"xxx")) as (store, _):
+        caught = await raised(store.put_once("bucket", "key", b"xxx"))
+    assert (type(caught), caught.code) == (StoreUnavailable, "store_inconsistent")
+    async with told(taken, body(b"xxX"), body(b"xxX")) as (store, _):
+        caught = await raised(store.put_once("bucket", "key", b"xxx"))
+    assert caught.code == "object_conflict"
+
+
 async def test_an_error_at_the_end_of_a_success_is_an_error(told: Told) -> None:
     late = Answer(200, error(500, "InternalError").body, {"x-amz-version-id": "v9"})
     head = body(b"abc")

@@ -28,6 +28,7 @@ from .conftest import Outage
 NO_LIMIT = resource.RLIM_INFINITY
 
 
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits another process")
 async def test_services_work_on_without_a_byte_of_room_on_their_disks(healed: Outage) -> None:
     pids = healed.pids()
     sizes = [_limited(replica, 0) for replica in healed.replicas]

@@ -16,7 +16,7 @@ from minio.error import S3Error
 from minio.versioningconfig import VersioningConfig
 
 from muniment.adapters.s3.connection import S3Connection
-from muniment.adapters.s3.errors import asking, without_object_lock, without_versioning
+from muniment.adapters.s3.errors import asking, inconsistent, without_object_lock, without_versioning
 from muniment.adapters.s3.locks import S3Locks, content_md5, lock_headers, lock_refused
 from muniment.adapters.s3.reading import S3Reading, name
 from muniment.contracts.errors import Conflict, Misconfigured, NotFound, PreconditionFailed
@@ -128,7 +128,7 @@ class S3Objects:
         return Location(bucket, key, version_id)
 
     async def _same(self, bucket: str, key: str, data: bytes) -> ObjectVersion | None:
-        """The latest version if it holds these bytes; None if it is gone. Raises `object_conflict`."""
+        """The latest version if it holds these bytes; None if it is gone. Raises `object_conflict` after two looks."""
         try:
             version, found = await self._reading.latest_if_size(bucket, key, len(data))
         except NotFound as error:
@@ -137,6 +137,8 @@ class S3Objects:
             raise
         if found == data:
             return version
+        if await self._reading.latest_if_size(bucket, key, len(data)) != (version, found):
+            raise inconsistent(str(version), expected="the same bytes twice", actual="others")  # damage on the way
         raise Conflict(
             "object_conflict",
             f"{version} already holds other bytes",
