@@ -119,6 +119,8 @@ def free_text(text: str, *, limit: int, field: str) -> str:
     normal = unicodedata.normalize("NFC", text)
     if len(normal) > limit:
         raise Rejected("text_invalid", f"{field} is too long", expected=f"<= {limit} characters", actual=len(normal))
+    if normal.isprintable():  # nearly always; and a loop over characters is slow
+        return normal
     for character in normal:
         if character in "\n\t":
             continue

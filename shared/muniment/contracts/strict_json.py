@@ -119,6 +119,8 @@ def _check_strings(value: Any) -> None:
 
 def check_text(text: str) -> None:
     """Refuse NUL and lone surrogates: no store of ours can hold them (`json_forbidden_character`)."""
+    if text.isprintable():
+        return
     for character in text:
         if character == "\x00" or "\ud800" <= character <= "\udfff":
             raise Rejected(
