@@ -1,7 +1,7 @@
 """Rows 1 to 8: services killed at named steps, paused beyond their sessions, and stopped, all under load.
 
-Every run of the suite takes a step of each service (all in one load), one pause and one stop; `MUNIMENT_FAULTS=all`
-(`make faults`) takes every step by itself, and every pause and stop.
+Every run of the suite takes two steps of each service (five services in one load), one pause and one stop;
+`MUNIMENT_FAULTS=all` (`make faults`) takes every step by itself, and every pause and stop.
 """
 
 from __future__ import annotations
@@ -26,6 +26,13 @@ FEW = (
     "audit.before-commit#5",
     "notifier.answered-before-marked#2",
 )
+MORE = (
+    "ingest.published-before-marked#2",
+    "checksum-validator.mid-file#3",
+    "registry.published-before-marked#2",
+    "audit.published-before-marked#2",
+    "notifier.before-commit#2",
+)
 PAIRS = (
     ("audit", "registry"),
     ("registry", "notifier"),
@@ -43,12 +50,15 @@ async def fleet(parts: Parts, tmp_path_factory: pytest.TempPathFactory, seed: in
 
 
 @pytest.mark.parametrize(
-    "steps", [pytest.param((step,), id=step) for step in STEPS] if EVERYTHING else [pytest.param(FEW, id="few")]
+    "steps",
+    [pytest.param((step,), id=step) for step in STEPS]
+    if EVERYTHING
+    else [pytest.param(FEW, id="few"), pytest.param(MORE, id="more")],
 )
 async def test_killed_at_named_steps_under_load_all_is_done_after_a_restart(
     fleet: Fleet, steps: tuple[str, ...]
 ) -> None:
-    print(f"{steps}: {await killed(fleet, *steps, armed=not EVERYTHING)}")
+    print(f"{steps}: {await killed(fleet, *steps, armed=steps is FEW)}")
 
 
 @pytest.mark.parametrize(("sleeper", "leaver"), PAIRS if EVERYTHING else PAIRS[:1])
