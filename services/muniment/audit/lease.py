@@ -34,9 +34,9 @@ log = structlog.get_logger(__name__)
 
 SQL = load_queries("muniment.audit")
 
+_LOST: Final[tuple[type[Exception], ...]] = (*UNAVAILABLE, asyncpg.PostgresError)
 SILENCE_S: Final = 5.0
 """After so many seconds without a word from the holder's session, Postgres ends it."""
-_BROKEN: Final[tuple[type[Exception], ...]] = (*UNAVAILABLE, asyncpg.PostgresError)
 
 
 @dataclass(slots=True)
@@ -139,7 +139,7 @@ class WriterLease:
                 raise
             finally:
                 await self._pool.release(connection)
-        except _BROKEN as error:
+        except _LOST as error:
             log.info("the lease's session was lost", error=repr(error)[:200])
 
     async def _busy(self) -> Transient:

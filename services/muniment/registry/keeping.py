@@ -19,7 +19,7 @@ from muniment.registry.store import SQL
 log = structlog.get_logger(__name__)
 
 _BATCH: Final = 200
-_AWAY: Final[tuple[type[Exception], ...]] = (MunimentError, *UNAVAILABLE, *RACES)
+_TRIED_AGAIN: Final[tuple[type[Exception], ...]] = (MunimentError, *UNAVAILABLE, *RACES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Keeper:
             try:
                 while await self.extend_some():
                     pass
-            except _AWAY as error:
+            except _TRIED_AGAIN as error:
                 log.warning("locks not extended; trying again", error=repr(error)[:300])
             await asyncio.sleep(max(1.0, min(3600.0, self.margin_s / 10)))
 

@@ -60,6 +60,7 @@ async def test_a_database_without_room_holds_work_back_and_recovers(healed: Outa
     await healed.recovered(pids)
 
 
+@pytest.mark.skipif(not EVERYTHING, reason="`make faults` runs it")
 async def test_a_locked_table_holds_work_back_and_recovers(healed: Outage) -> None:
     pids = healed.pids()
     connection = await asyncpg.connect(healed.fleet.cluster.dsn)

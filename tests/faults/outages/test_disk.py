@@ -5,9 +5,9 @@ Postgres without room is in test_database.py.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
-import hashlib
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from muniment.notifier.sealing import load_key
 from muniment.runtime.identity import first_admin
 from muniment.server.parts.datadir import write_private
-from tests.faults.facts import Acknowledged
+from muniment.testing.tcp_proxy import TcpProxy
 from tests.faults.replicas import Replica
 
 from .conftest import Outage
@@ -30,10 +29,10 @@ NO_LIMIT = resource.RLIM_INFINITY
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="only Linux limits another process")
 async def test_services_work_on_without_a_byte_of_room_on_their_disks(healed: Outage) -> None:
-    pids = healed.pids()
+    pids, database = healed.pids(), healed.fleet.cluster.database
     sizes = [_limited(replica, 0) for replica in healed.replicas]
     try:
-        await _spoil(healed, b"logged while there is no room")
+        await _told_of(database)
         await healed.load(12)
         await healed.recovered(pids)
         grown = [_log(replica).stat().st_size - size for replica, size in zip(healed.replicas, sizes, strict=True)]
@@ -41,11 +40,19 @@ async def test_services_work_on_without_a_byte_of_room_on_their_disks(healed: Ou
     finally:
         for replica in healed.replicas:
             _limited(replica, NO_LIMIT)
-    ingest = healed.fleet.cluster.replicas["ingest"][0]
-    before = _log(ingest).stat().st_size
-    await _spoil(healed, b"logged when there is room again")
+    await _told_of(database)
+    async with asyncio.timeout(30):  # there is room: every service tells again
+        while not all(
+            _log(replica).stat().st_size > size for replica, size in zip(healed.replicas, sizes, strict=True)
+        ):
+            await asyncio.sleep(0.05)
     await healed.recovered(pids)
-    assert _log(ingest).stat().st_size > before, healed.fleet.why("nothing is logged although there is room", ingest)
+
+
+async def _told_of(database: TcpProxy) -> None:
+    """Break every connection to the database: each service logs that, or tries to."""
+    await database.down()
+    await database.up()
 
 
 def _log(replica: Replica) -> Path:
@@ -58,17 +65,6 @@ def _limited(replica: Replica, size: int) -> int:
     _, hard = resource.prlimit(replica.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(replica.process.pid, resource.RLIMIT_FSIZE, (size, hard))
     return _log(replica).stat().st_size
-
-
-async def _spoil(outage: Outage, value: bytes) -> None:
-    """A record that becomes a dead letter, which ingest logs."""
-    producer = AIOKafkaProducer(bootstrap_servers=outage.parts.parts.kafka.bootstrap, acks="all")
-    await producer.start()
-    try:
-        await producer.send_and_wait(f"{outage.fleet.cluster.prefix}training-completed.v1", value=value)
-    finally:
-        await producer.stop()
-    outage.fleet.acknowledged.append(Acknowledged(hashlib.sha256(value).hexdigest(), "", "dead letter"))
 
 
 def _credentials(folder: Path) -> None:

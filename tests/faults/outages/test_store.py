@@ -174,6 +174,6 @@ async def test_a_store_that_could_not_keep_versions_is_refused_at_start(healed: 
         await replica.start()
     BREAKS["retention refused"](healed.store, random.Random(healed.fleet.seed))
     replica = Replica("registry", running.folder / "refused", environment)
-    with pytest.raises(AssertionError, match="lock_refused"):
+    with pytest.raises(AssertionError, match="store_access_denied"):
         await replica.start()
     assert healed.store.fired["fault"] > 0, healed.fleet.why("the store gave the lock")
