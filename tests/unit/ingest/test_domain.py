@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 from typing import Any
 
@@ -64,14 +65,14 @@ def test_a_publication_that_would_not_fit_into_an_event_is_refused() -> None:
 
 
 def test_the_largest_publication_that_is_taken_fits_into_an_event() -> None:
-    size = 1
-    files: list[dict[str, Any]] = []
-    while True:
-        more = {"path": f"{size:04}" + "x" * 100, "sha256": f"{size:064x}", "size": 2**50, "format": "safetensors"}
-        if domain.check(Declaration.of(declared(*files, more))) is not None or len(files) == 1999:
-            break
-        files.append(more)
-        size += 1
+    many: list[dict[str, Any]] = [
+        {"path": f"{number:04}" + "x" * 100, "sha256": f"{number:064x}", "size": 2**50, "format": "safetensors"}
+        for number in range(1, 2000)
+    ]
+    refused = bisect.bisect_left(
+        range(1, 2000), True, key=lambda count: domain.check(Declaration.of(declared(*many[:count]))) is not None
+    )
+    files = many[:refused]
     publication = declared(*files)
     staged = [
         {
