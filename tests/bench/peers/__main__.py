@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import inspect
 import subprocess
 import sys
 import tempfile
@@ -51,15 +50,14 @@ def main() -> None:
         try:
             report.machine(mlflow=_installed())
             if not options.peer_alone:
-                asked = {
-                    "seconds": plan.seconds,
-                    "count": plan.latency_count,
-                    "sizes_gib": plan.big_gib,
-                    "rounds": 1,
+                asked: dict[str, dict[str, Any]] = {
+                    "latency": {"count": plan.latency_count},
+                    "throughput": {"seconds": plan.seconds},
+                    "big_files": {"gib": plan.big_gib, "files": (1,), "rounds": 1},
                 }
                 for name in (*(MORE if plan.whole else ()), *MAIN):
                     module = importlib.import_module(f"tests.bench.{name}")
-                    uvloop.run(module.measure(report, **_taken(module.measure, asked)))
+                    uvloop.run(module.measure(report, **asked.get(name, {})))
             uvloop.run(figures.measure(report, plan))
             for name, value in ratios(report.figures).items():
                 report.add(name, value, "x")
@@ -75,11 +73,6 @@ def main() -> None:
 def _installed() -> str:
     asked = "from importlib.metadata import version; print(version('mlflow'))"
     return subprocess.run([PYTHON, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _taken(measure: Any, asked: dict[str, Any]) -> dict[str, Any]:
-    """Those of the options that this benchmark knows."""
-    return {name: value for name, value in asked.items() if name in inspect.signature(measure).parameters}
 
 
 if __name__ == "__main__":
