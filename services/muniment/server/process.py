@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -90,6 +91,7 @@ async def up(settings: Settings, ready: Callable[[str], None]) -> None:
         running = await stack.enter_async_context(running_stack(settings, endpoints, chosen(()), say))
         environment = settings.data_dir / PARTS_ENV
         write_private(environment, "".join(f"{k}={v}\n" for k, v in parts_environment(endpoints).items()))
+        _keep_out_of_collections()
         ready(running.url)
         say(f"the admin token is in {settings.data_dir / CREDENTIALS}; stop with Ctrl-C")
         try:
@@ -110,11 +112,18 @@ async def run(settings: Settings, names: tuple[str, ...], ready: Callable[[str],
         started_parts(settings, say) as (_, endpoints),
         running_stack(settings, endpoints, services, say) as running,
     ):
+        _keep_out_of_collections()
         ready(running.url)
         try:
             await _first_failure(running.failed())
         finally:
             say("stopping")
+
+
+def _keep_out_of_collections() -> None:
+    """What is loaded by now stays for good. A full collection that looks at it all stops every event for 0.1 to 0.3 s."""
+    gc.collect()
+    gc.freeze()
 
 
 def parts_environment(endpoints: Endpoints) -> dict[str, str]:
