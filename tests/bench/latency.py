@@ -7,6 +7,7 @@ the steps between a flow's arrivals on the topics; `inside_..._ms` what the serv
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 from aiokafka import AIOKafkaProducer
@@ -31,6 +32,9 @@ async def measure_on(stack: Stack, report: Report, *, count: int, per_second: fl
     """The same on a running stack."""
     report.say(f"latency: uploading {count + 10} artifacts of 1 MiB")
     runs = await land(stack, (f"model-{number % 20}" for number in range(count + 10)), SIZE, stem="latency")
+    # The kernel writes the uploads to disk half a minute later, all at once, and commits wait for it: that is no part of
+    # what is measured, so it happens now.
+    await asyncio.to_thread(os.sync)
     async with producer(stack) as made, watcher(stack, STEPS) as watching:
         await asyncio.gather(*[_publish(made, watching, run) for run in runs[:10]])
         before = await stack.metrics()
