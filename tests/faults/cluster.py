@@ -13,8 +13,6 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import asyncpg
-
 from muniment.adapters.minio import MinioBlobStore, S3Options
 from muniment.sdk import AsyncClient
 from muniment.server.endpoints import endpoints_of
@@ -23,6 +21,7 @@ from muniment.server.process import parts_environment
 from muniment.server.stack import Endpoints
 from muniment.server.wiring import BY_NAME
 from muniment.testing.tcp_proxy import TcpProxy
+from tests.conftest import new_database
 
 from .replicas import Replica, stands_still
 
@@ -114,7 +113,7 @@ async def cluster(
     `stop_at` are named steps at which the services they belong to are to be killed, until they are started again.
     """
     async with AsyncExitStack() as stack:
-        dsn = await _new_database(parts, name.replace("-", "_"))
+        dsn = await new_database(parts)
         split = urlsplit(parts.s3.endpoint)
         sockets = parse_qs(urlsplit(dsn).query)["host"][0]
         database = await stack.enter_async_context(TcpProxy(f"{sockets}/.s.PGSQL.5432"))
@@ -158,12 +157,3 @@ async def _together(calls: Sequence[Callable[[], Awaitable[None]]]) -> None:
 
 async def _awaited(call: Callable[[], Awaitable[None]]) -> None:
     await call()
-
-
-async def _new_database(parts: Parts, name: str) -> str:
-    connection = await asyncpg.connect(parts.postgres.dsn)
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-    finally:
-        await connection.close()
-    return parts.postgres.dsn.replace("/muniment?", f"/{name}?")
