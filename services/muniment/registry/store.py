@@ -47,7 +47,10 @@ async def known_versions(source: Any, ids: Iterable[str]) -> dict[VersionId, Kno
 
 
 async def load_state(tx: Tx, commits: Sequence[Commit]) -> State:
-    """Lock the models' rows (in one order: no two transactions wait in a circle), make missing ones, and read."""
+    """Lock the models' rows, make missing ones, and read.
+
+    In one order, so that transactions hardly ever wait in a circle; Postgres ends one of those, and it is tried again.
+    """
     names: dict[str, tuple[str, str]] = {}
     for commit in commits:
         publication = commit.sealed.draft.publication

@@ -22,8 +22,9 @@ class Handler(Generic[E, P]):
     Delivery calls, for a micro-batch of new events: `prepare` for each (concurrently, outside any transaction), then
     `apply` once inside the transaction that also holds the inbox and outbox rows, then commits, then commits offsets.
     A crash anywhere before the commit repeats the whole; so `prepare` must be idempotent, and `apply` may only touch
-    the transaction. Errors mean: `Rejected` -> `reject` in a transaction of its own; `Transient` -> tried again, then
-    a retry topic; anything else -> dead letter. A batch that fails is taken apart and each event tried alone.
+    the transaction. Errors mean: `Rejected` -> `reject` in a transaction of its own; `Transient` and `Misconfigured`
+    (an operator's mistake waits for its cure) -> tried again, then a retry topic; anything else -> dead
+    letter. A batch that fails is taken apart and each event tried alone.
     """
 
     idempotent: ClassVar[bool] = False
