@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import threading
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -11,9 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 from minio import Minio
 
+from muniment.adapters import minio
 from muniment.adapters.minio import MinioBlobStore, S3Options
+from muniment.adapters.s3 import ranged, reading
 from muniment.contracts.errors import Misconfigured, NotFound, PreconditionFailed
-from muniment.ports.blobs import Location
+from muniment.ports.blobs import Location, StoreUnavailable
 from muniment.server.parts.endpoints import S3Endpoint
 from muniment.testing.blob_contract import BlobContract, Send
 from muniment.testing.blob_samples import fresh, pattern, until
@@ -72,6 +75,33 @@ async def test_a_large_copy_is_made_in_parts_of_the_named_version(options: S3Opt
     with pytest.raises(NotFound):
         await store.stat(bucket, "refused")
     await store.aclose()
+
+
+async def test_a_large_version_is_read_by_ranges_and_cancelled_between_them(
+    store: MinioBlobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (minio, reading):
+        monkeypatch.setattr(module, "LARGE", 3 * MIB)
+    monkeypatch.setattr(ranged, "RANGE", MIB)
+    bucket, data = fresh("ranges"), pattern(5 * MIB + 1)
+    await store.ensure_bucket(bucket, object_lock=True)
+    old = await store.put(bucket, "k", data)
+    await store.put(bucket, "k", pattern(6 * MIB))
+    seen: list[int] = []
+    result = await store.hash(old, expected_size=len(data), progress=seen.append)
+    assert (result.sha256, result.size, sum(seen)) == (hashlib.sha256(data).hexdigest(), len(data), len(data))
+    assert len(seen) == 6, "not read by ranges"
+    mistaken = await store.hash(old, expected_size=len(data) + MIB)  # what is stored counts, not what was expected
+    assert mistaken == result
+    cancel = threading.Event()
+
+    def stop(count: int) -> None:
+        cancel.set()
+
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.hash(old, expected_size=len(data), progress=stop, cancel=cancel)
+    assert caught.value.code == "read_cancelled"
+    assert (await store.hash(old, expected_size=len(data))).sha256 == result.sha256, "the lanes were not given back"
 
 
 async def test_presigning_asks_nobody_and_names_the_public_address(options: S3Options) -> None:

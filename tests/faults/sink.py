@@ -6,11 +6,15 @@ import asyncio
 import contextlib
 import json
 import random
+from collections import Counter
 from typing import Self
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from .facts import Call
+
+_TROUBLES = 2
+"""500s at most for one delivery: the waits between its attempts grow a hundredfold with each."""
 
 
 class Sink:
@@ -21,6 +25,7 @@ class Sink:
         self.calls: list[Call] = []
         self._random = random.Random(seed)
         self._trouble = trouble
+        self._troubled: Counter[str] = Counter()
         self._server: asyncio.Server | None = None
 
     @property
@@ -43,7 +48,10 @@ class Sink:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                 headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in head[1:])}
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
-                status = 500 if self._random.random() < self._trouble else 204
+                delivery = headers["webhook-id"]
+                troubled = self._random.random() < self._trouble and self._troubled[delivery] < _TROUBLES
+                self._troubled[delivery] += troubled
+                status = 500 if troubled else 204
                 self.calls.append(self._call(headers, body, status))
                 writer.write(f"HTTP/1.1 {status} Status\r\nContent-Length: 0\r\n\r\n".encode())
                 await writer.drain()

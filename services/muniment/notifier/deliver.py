@@ -4,8 +4,8 @@ Fairness comes from lanes, one for each subscription that has something to deliv
 of the slots at most, and one whose endpoint fails or is slow holds a single one, out of half of them. A backlog lies
 in the ledger and is never read ahead: a slow endpoint delays itself alone, whatever its backlog.
 
-At least once: a delivery is leased, sent, and only then marked. Who dies in between leaves a lease that runs out, and
-the delivery goes out again under the same id.
+At least once: a delivery is leased, sent, and only then marked. A lease is short and renewed for as long as its attempt
+runs, so what a process leaves behind when it dies goes out again within seconds, under the same id.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Pace:
     timeout_s: float
     """The total deadline of one attempt."""
     retry_scale: float
-    lease_margin_s: float = 15.0
-    """A lease outlives its attempt's deadline by this: time to record the outcome."""
+    lease_s: float = 5.0
+    """What a dead process keeps its deliveries from others for; the leases of a living one are renewed long before."""
     poll_s: float = 1.0
     """How often to look for what nobody woke: retries, lapsed leases, events that another process took."""
     stop_s: float = 5.0
@@ -94,6 +94,7 @@ class Deliverer:
         self._pace = pace
         self._jitter = jitter
         self._recorder = _Recorder(ledger)
+        self._leases = _Leases(ledger, pace.lease_s)
         self._lanes: dict[UUID, _Lane] = {}
         self._turns: dict[UUID, None] = {}
         """Lanes that may lease, in the order of their turns."""
@@ -113,7 +114,7 @@ class Deliverer:
 
     async def run(self) -> None:
         """Deliver for ever. When cancelled, running attempts get a moment to end and be recorded."""
-        recorder = asyncio.create_task(self._recorder.run())
+        helpers = [asyncio.create_task(helper.run()) for helper in (self._recorder, self._leases)]
         try:
             while True:
                 self._woken.clear()
@@ -128,7 +129,8 @@ class Deliverer:
                     await self._rest()
         finally:
             await self._stop()
-            recorder.cancel()
+            for task in helpers:
+                task.cancel()
 
     async def _poll(self) -> None:
         """Give a turn to lanes that nobody woke."""
@@ -155,7 +157,7 @@ class Deliverer:
         for subscription in wanted:
             self._lanes[subscription].waiting = False  # what is woken from here on is seen again
         try:
-            jobs = await self._ledger.lease(wanted, self._pace.timeout_s + self._pace.lease_margin_s)
+            jobs = await self._ledger.lease(wanted, self._pace.lease_s)
         except BaseException:
             for subscription in wanted:
                 self._queue(subscription)
@@ -168,6 +170,7 @@ class Deliverer:
             lane.in_flight += 1
             self._in_flight += 1
             self._degraded_in_flight += job.degraded
+            self._leases.hold(job)
             task = asyncio.create_task(self._deliver(job))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -222,6 +225,7 @@ class Deliverer:
         except Exception as error:  # noqa: BLE001  # reason: the lease runs out and the delivery is made again
             log.error("outcome not recorded", delivery=str(job.message.delivery_id), error=repr(error)[:300])  # noqa: TRY400  # reason: a traceback's locals would show the endpoint
         finally:
+            self._leases.drop(job)
             lane = self._lanes[subscription]
             lane.in_flight -= 1
             self._in_flight -= 1
@@ -274,6 +278,34 @@ class Deliverer:
         lane = self._lane(subscription)
         if not (lane.in_flight or lane.degraded or subscription in self._turns):
             del self._lanes[subscription]
+
+
+class _Leases:
+    """Renews the leases of running attempts, all with one statement; one that was lost meanwhile stays lost."""
+
+    def __init__(self, ledger: Ledger, lease_s: float) -> None:
+        self._ledger = ledger
+        self._lease_s = lease_s
+        self._held: dict[UUID, int] = {}
+
+    def hold(self, job: Job) -> None:
+        """From now on."""
+        self._held[job.message.delivery_id] = job.epoch
+
+    def drop(self, job: Job) -> None:
+        """No more, unless the delivery is held anew."""
+        if self._held.get(job.message.delivery_id) == job.epoch:
+            del self._held[job.message.delivery_id]
+
+    async def run(self) -> None:
+        """Renew for ever, three times within a lease."""
+        while True:
+            await asyncio.sleep(self._lease_s / 3)
+            if self._held:
+                try:
+                    await self._ledger.renew(self._held, self._lease_s)
+                except (*UNAVAILABLE, *RACES) as error:
+                    log.warning("leases were not renewed", error=repr(error)[:300])
 
 
 class _Recorder:

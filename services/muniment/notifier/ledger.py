@@ -117,6 +117,10 @@ class Ledger:
             for row in rows
         ]
 
+    async def renew(self, held: Mapping[UUID, int], lease_s: float) -> None:
+        """Hold leased deliveries (id: epoch) so much longer from now. One that has been settled stays as it is."""
+        await self.pool.execute(SQL["renew"], list(held), list(held.values()), lease_s)
+
     async def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Record attempts and their consequences. An outcome whose lease has passed to another is only recorded."""
         health = {

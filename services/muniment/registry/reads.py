@@ -83,17 +83,12 @@ class Reads:
         rows = await self.pool.fetch(SQL["candidates"], below, state, model, page.fetch)
         return page.answer(rows, item=_candidate, key=lambda row: (row["seq"],))
 
-    async def resolve(self, ref: str) -> tuple[int, int]:
-        """(model id, number) of a reference. Raises `NotFound` and `Conflict` (`reference_ambiguous`)."""
-        async with self.pool.acquire(timeout=30) as connection:
-            return await self._resolve(connection, ref)
-
     async def version(self, ref: str) -> Json:
         """A version with its manifest, files and parents."""
         # One connection for all: each that goes back to the pool costs a round trip to reset it.
         async with self.pool.acquire(timeout=30) as connection:
-            model_id, number = await self._resolve(connection, ref)
-            row = await self._version(connection, model_id, number, ref)
+            row = await self._version(connection, ref)
+            model_id, number = row["model_id"], row["number"]
             files = await connection.fetch(SQL["files"], model_id, number)
             manifest = json.loads(row["manifest"])
             parents = await connection.fetch(SQL["parents"], model_id, number) if manifest.get("parents") else []
@@ -117,15 +112,13 @@ class Reads:
     async def manifest(self, ref: str) -> bytes:
         """The canonical manifest: its SHA-256 is the version's id."""
         async with self.pool.acquire(timeout=30) as connection:
-            model_id, number = await self._resolve(connection, ref)
-            return bytes((await self._version(connection, model_id, number, ref))["manifest"])
+            return bytes((await self._version(connection, ref))["manifest"])
 
     async def downloads(self, ref: str) -> Json:
         """Presigned GETs by version-id for every file of a version."""
         async with self.pool.acquire(timeout=30) as connection:
-            model_id, number = await self._resolve(connection, ref)
-            row = await self._version(connection, model_id, number, ref)
-            files = await connection.fetch(SQL["files"], model_id, number)
+            row = await self._version(connection, ref)
+            files = await connection.fetch(SQL["files"], row["model_id"], row["number"])
         expires = timedelta(seconds=self.download_expiry_s)
         items = []
         for file in files:
@@ -135,15 +128,10 @@ class Reads:
         return {
             "id": row["id"],
             "model": row["model"],
-            "number": number,
+            "number": row["number"],
             "expires_at": rfc3339(self.clock.now() + expires),
             "files": items,
         }
-
-    async def _resolve(self, source: Source, ref: str) -> tuple[int, int]:
-        reference = parse_reference(ref)
-        row = await self._model(source, reference.model)
-        return row["id"], await self._number(source, reference, row)
 
     async def _model(self, source: Source, name: ModelName) -> asyncpg.Record:
         row: asyncpg.Record | None = await source.fetchrow(SQL["model"], model_key(name))
@@ -151,8 +139,18 @@ class Reads:
             raise NotFound("model_not_found", f"there is no model {name!r}", actual=name, hint="muniment models ls")
         return row
 
-    async def _version(self, source: Source, model_id: int, number: int, ref: str) -> asyncpg.Record:
-        row: asyncpg.Record | None = await source.fetchrow(SQL["version"], model_id, number)
+    async def _version(self, source: Source, ref: str) -> asyncpg.Record:
+        """The row of the version that a reference names: one statement where it is a number or a branch."""
+        reference = parse_reference(ref)
+        key = model_key(reference.model)
+        row: asyncpg.Record | None = None
+        if reference.kind == "number":
+            row = await source.fetchrow(SQL["version"], key, int(reference.value), None)
+        elif reference.kind == "name":
+            row = await source.fetchrow(SQL["version"], key, None, reference.value)
+        if row is None:
+            number = await self._number(source, reference, await self._model(source, reference.model))
+            row = await source.fetchrow(SQL["version"], key, number, None)
         if row is None:
             raise NotFound(
                 "version_not_found", f"{ref} names no version", actual=ref, hint="muniment versions ls MODEL"

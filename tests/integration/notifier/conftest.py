@@ -43,7 +43,7 @@ from muniment.server.parts import Parts
 MIGRATIONS = tuple(Path(module.__path__[0]) / "sql" / "migrations" for module in (delivery, package))
 SCHEMA = Schema("notifier", MIGRATIONS)
 KEY = b"k" * 32
-PACE = Pace(workers=8, timeout_s=5.0, retry_scale=1e-6, lease_margin_s=5.0, poll_s=0.05, stop_s=0.5)
+PACE = Pace(workers=8, timeout_s=5.0, retry_scale=1e-6, lease_s=5.0, poll_s=0.05, stop_s=0.5)
 DEVELOPMENT = AddressPolicy(LOOPBACK)
 _numbers = itertools.count(1)
 

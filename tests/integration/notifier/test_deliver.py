@@ -19,6 +19,7 @@ from standardwebhooks import Webhook
 from muniment.contracts.cloudevent import decode
 from muniment.notifier import store
 from muniment.notifier.channels import Message, Request
+from muniment.notifier.ledger import Job, Ledger
 from muniment.notifier.outbound import Answer
 from muniment.notifier.sealing import new_secret
 
@@ -334,7 +335,7 @@ async def test_an_outcome_that_the_database_does_not_take_spoils_no_other(notifi
 
 
 async def test_a_zombie_settles_nothing(notifier: Notifier) -> None:
-    from muniment.notifier.ledger import Ledger, Outcome
+    from muniment.notifier.ledger import Outcome
     from muniment.notifier.schedule import Attempt, Verdict
 
     async with notifier.running(deliver=False) as running:
@@ -351,6 +352,31 @@ async def test_a_zombie_settles_nothing(notifier: Notifier) -> None:
     await ledger.settle([Outcome(fresh, attempt, Verdict("delivered"))])
     assert await notifier.states() == ["delivered"]
     assert [row["number"] for row in await notifier.attempts()] == [1, 2]
+
+
+async def test_a_lease_is_renewed_while_its_attempt_runs_and_ends_with_its_process(notifier: Notifier) -> None:
+    brief = dataclasses.replace(PACE, lease_s=0.3, timeout_s=30.0)
+    async with Receiver(behaviour=hang) as receiver, notifier.running(brief) as running:
+        subscription = await notifier.subscribe(receiver.url)
+        await running.tell(available())
+        await receiver.wait_for(1)
+        first = await notifier.pool.fetchval("SELECT due_at FROM delivery")
+        await eventually(lambda: _due_after(notifier, first, 3 * brief.lease_s))
+        assert len(receiver.requests) == 1
+        receiver.behaviour = answer(200)
+    ledger = Ledger(notifier.pool)
+    [job] = await eventually(lambda: _leased(ledger, subscription))
+    await ledger.renew({job.message.delivery_id: job.epoch - 1}, 60)  # a zombie renews nothing
+    assert not await _due_after(notifier, datetime.now(UTC), 30)
+
+
+async def _due_after(notifier: Notifier, moment: datetime, seconds: float) -> bool:
+    due: datetime = await notifier.pool.fetchval("SELECT due_at FROM delivery")
+    return due > moment + timedelta(seconds=seconds)
+
+
+async def _leased(ledger: Ledger, subscription: uuid.UUID) -> list[Job]:
+    return list(await ledger.lease({subscription: 5}, lease_s=1))
 
 
 async def test_workers_of_two_processes_share_the_work(notifier: Notifier) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from .conftest import PACE, Notifier, available
 from .receiver import Behaviour, Received, Receiver, answer, hang
 
-BRIEF = dataclasses.replace(PACE, timeout_s=0.5, lease_margin_s=0.5, retry_scale=1e-5)
+BRIEF = dataclasses.replace(PACE, timeout_s=0.5, lease_s=0.9, retry_scale=1e-5)
 
 
 async def reset(_: Received, writer: asyncio.StreamWriter) -> None:

@@ -60,6 +60,13 @@ RETURNING d.id, d.subscription_id, d.lease_epoch, d.lease_epoch - d.retry_from A
         ORDER BY x.id DESC LIMIT 2
     ) AS secrets
 
+-- name: renew
+-- What was settled a moment ago and is due later than a lease keeps its time.
+UPDATE delivery d
+SET due_at = now() + $3 * interval '1 second'
+FROM unnest($1::uuid[], $2::int[]) AS v (id, epoch)
+WHERE d.id = v.id AND d.lease_epoch = v.epoch AND d.state = 'pending' AND d.due_at < now() + $3 * interval '1 second'
+
 -- name: insert_attempts
 INSERT INTO attempt (delivery_id, number, started_at, status, latency_ms, error, detail, excerpt)
 SELECT a.*

@@ -165,12 +165,15 @@ FROM line ORDER BY step
 SELECT previous_number FROM version WHERE model_id = $1 AND number = $2
 
 -- name: version
-SELECT m.name AS model, v.number, v.id, v.branch, v.previous_number, p.id AS previous_id, v.stability, v.track,
+-- By the model's key and a number, or the branch whose head is asked for.
+SELECT m.id AS model_id, m.name AS model, v.number, v.id, v.branch, v.previous_number, p.id AS previous_id, v.stability, v.track,
        v.operator, v.committed_at, v.size_bytes, v.file_count, v.description, v.tags, v.publication_id, v.manifest,
        v.manifest_bucket, v.manifest_key, v.manifest_version_id, v.manifest_locked_until
-FROM version v JOIN model m ON m.id = v.model_id
+FROM model m
+JOIN version v ON v.model_id = m.id
+    AND v.number = coalesce($2, (SELECT head_number FROM branch b WHERE b.model_id = m.id AND b.name = $3))
 LEFT JOIN version p ON p.model_id = v.model_id AND p.number = v.previous_number
-WHERE v.model_id = $1 AND v.number = $2
+WHERE m.name_key = $1
 
 -- name: files
 SELECT f.path, f.format, f.role, o.sha256, o.size, o.bucket, o.key, o.version_id, o.lock_mode, o.locked_until

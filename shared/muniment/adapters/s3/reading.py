@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Final
 
 import urllib3
@@ -16,6 +18,7 @@ from minio.error import S3Error
 from muniment.adapters.hashing import check_range, hash_reader
 from muniment.adapters.s3.connection import S3Connection
 from muniment.adapters.s3.errors import asking, inconsistent, unavailable, without_versioning
+from muniment.adapters.s3.ranged import LARGE, RangedReader
 from muniment.ports.blobs import (
     HashResult,
     Located,
@@ -85,6 +88,7 @@ class S3Reading:
         self._connection = connection
         self._exchange = connection.exchange
         self._options = connection.options
+        self._ranged = threading.Lock()
 
     async def stat(self, bucket: str, key: str, version_id: str | None = None) -> ObjectVersion:
         """The headers of a version, or of the latest."""
@@ -139,10 +143,27 @@ class S3Reading:
         with self.open(location, offset, length) as reader:
             return b"".join(reader.read_chunks())
 
-    def hash(self, location: Located, progress: Progress | None, cancelled: Cancelled) -> HashResult:
-        """Every byte of a version."""
+    def hash(self, location: Located, size: int, progress: Progress | None, cancelled: Cancelled) -> HashResult:
+        """Every byte of a version.
+
+        A large one (by its `size`, which the store has stated) is read by ranges side by side, if no other is: several
+        files at once keep a store busy by themselves, and memory stays bounded.
+        """
+        if size >= LARGE and self._ranged.acquire(blocking=False):
+            try:
+                return hash_reader(RangedReader(size, partial(self._exactly, location, cancelled)), progress)
+            finally:
+                self._ranged.release()
         with self.open(location, cancelled=cancelled) as reader:
             return hash_reader(reader, progress)
+
+    def _exactly(self, location: Located, cancelled: Cancelled, offset: int, length: int) -> bytes:
+        with self.open(location, offset, length, cancelled) as reader:
+            data = b"".join(reader.read_chunks(length))
+        if len(data) != length:
+            where = name(location.bucket, location.key, location.version_id)
+            raise inconsistent(where, expected=f"{length} bytes from {offset}", actual=f"{len(data)} bytes")
+        return data
 
     def _watched(self, response: urllib3.BaseHTTPResponse, size: int, where: str, cancelled: Cancelled) -> S3Reader:
         allowed = self._options.read_timeout + size / self._options.minimum_rate

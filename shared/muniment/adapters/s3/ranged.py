@@ -1,0 +1,47 @@
+"""A large version read as ranges side by side: a store gives several streams faster than one."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+LARGE: Final = 64 * 1024 * 1024
+"""Bytes from which a version is read so."""
+RANGE: Final = 4 * 1024 * 1024
+LANES: Final = 3
+"""Ranges under way at once. With the one being hashed that is 16 MiB of memory."""
+
+
+class RangedReader:
+    """The bytes of a version in order, while the ranges behind are on their way. A `BlobReader`.
+
+    `fetch(offset, length)` gives exactly those bytes or raises; the first error ends the reading.
+    """
+
+    def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
+        self.size = size
+        self._fetch = fetch
+
+    def read_chunks(self, chunk_size: int = RANGE) -> Iterator[bytes]:
+        """All bytes, a range at a time whatever `chunk_size` says."""
+        offsets = iter(range(0, self.size, RANGE))
+        under_way: deque[Future[bytes]] = deque()
+        with ThreadPoolExecutor(LANES, thread_name_prefix="s3-range") as lanes:
+
+            def ask() -> None:
+                for offset in offsets:
+                    under_way.append(lanes.submit(self._fetch, offset, min(RANGE, self.size - offset)))
+                    return
+
+            try:
+                for _ in range(LANES):
+                    ask()
+                while under_way:
+                    data = under_way.popleft().result()
+                    ask()
+                    yield data
+            finally:
+                for future in under_way:
+                    future.cancel()
