@@ -17,17 +17,17 @@ LANES: Final = 3
 class RangedReader:
     """The bytes of a version in order, while the ranges behind are on their way. A `BlobReader`.
 
-    `fetch(offset, length)` gives exactly those bytes or raises; the first error ends the reading.
+    `fetch(offset, length)` gives exactly those bytes, in pieces, or raises; the first error ends the reading.
     """
 
-    def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
+    def __init__(self, size: int, fetch: Callable[[int, int], list[bytes]]) -> None:
         self.size = size
         self._fetch = fetch
 
     def read_chunks(self, chunk_size: int = RANGE) -> Iterator[bytes]:
-        """All bytes, a range at a time whatever `chunk_size` says."""
+        """All bytes, in the pieces in which they came."""
         offsets = iter(range(0, self.size, RANGE))
-        under_way: deque[Future[bytes]] = deque()
+        under_way: deque[Future[list[bytes]]] = deque()
         with ThreadPoolExecutor(LANES, thread_name_prefix="s3-range") as lanes:
 
             def ask() -> None:
@@ -39,9 +39,9 @@ class RangedReader:
                 for _ in range(LANES):
                     ask()
                 while under_way:
-                    data = under_way.popleft().result()
+                    pieces = under_way.popleft().result()
                     ask()
-                    yield data
+                    yield from pieces
             finally:
                 for future in under_way:
                     future.cancel()

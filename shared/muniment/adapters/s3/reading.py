@@ -157,13 +157,13 @@ class S3Reading:
         with self.open(location, cancelled=cancelled) as reader:
             return hash_reader(reader, progress)
 
-    def _exactly(self, location: Located, cancelled: Cancelled, offset: int, length: int) -> bytes:
+    def _exactly(self, location: Located, cancelled: Cancelled, offset: int, length: int) -> list[bytes]:
         with self.open(location, offset, length, cancelled) as reader:
-            data = b"".join(reader.read_chunks(length))
-        if len(data) != length:
+            pieces = list(reader.read_chunks())
+        if (came := sum(map(len, pieces))) != length:
             where = name(location.bucket, location.key, location.version_id)
-            raise inconsistent(where, expected=f"{length} bytes from {offset}", actual=f"{len(data)} bytes")
-        return data
+            raise inconsistent(where, expected=f"{length} bytes from {offset}", actual=f"{came} bytes")
+        return pieces
 
     def _watched(self, response: urllib3.BaseHTTPResponse, size: int, where: str, cancelled: Cancelled) -> S3Reader:
         allowed = self._options.read_timeout + size / self._options.minimum_rate
