@@ -5,24 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 
-from muniment.contracts.errors import Conflict, NotFound
-from muniment.contracts.ids import ModelName, model_key, model_name
+from muniment.contracts.ids import model_name
 from muniment.contracts.model import rfc3339
-from muniment.contracts.reference import BASELINE, Reference, parse_reference
+from muniment.contracts.reference import parse_reference
 from muniment.ports.blobs import BlobStore, Location
 from muniment.ports.clock import Clock
+from muniment.registry.references import find_model, find_number, find_version
 from muniment.registry.store import SQL
 from muniment.runtime.http.pages import Page
-
-if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
-
-    # What runs a statement: the pool, or the connection that a read keeps for several.
-    Source = asyncpg.Pool[Any] | PoolConnectionProxy[asyncpg.Record]
 
 Json = dict[str, Any]
 
@@ -44,21 +38,21 @@ class Reads:
 
     async def model(self, name: str) -> Json:
         """One model with its branches (the first hundred). Raises `NotFound` (`model_not_found`)."""
-        row = await self._model(self.pool, model_name(name))
+        row = await find_model(self.pool, model_name(name))
         branches = await self.pool.fetch(SQL["branches"], row["id"], "", 100)
         return {**_model_row(row), "branches": [_branch(branch) for branch in branches]}
 
     async def branches(self, name: str, page: Page) -> Json:
         """A model's branches by name."""
         (after,) = page.after(str) or ("",)
-        model = await self._model(self.pool, model_name(name))
+        model = await find_model(self.pool, model_name(name))
         rows = await self.pool.fetch(SQL["branches"], model["id"], after, page.fetch)
         return page.answer(rows, item=_branch, key=lambda row: (row["name"],))
 
     async def versions(self, name: str, branch: str | None, page: Page) -> Json:
         """A model's versions, newest first."""
         (below,) = page.after(int) or (None,)
-        model = await self._model(self.pool, model_name(name))
+        model = await find_model(self.pool, model_name(name))
         if branch is None:
             rows = await self.pool.fetch(SQL["list_versions"], model["id"], below, page.fetch)
         else:
@@ -68,10 +62,10 @@ class Reads:
     async def log(self, ref: str, page: Page) -> Json:
         """The line of versions that leads to a reference, newest first."""
         reference = parse_reference(ref)
-        model = await self._model(self.pool, reference.model)
+        model = await find_model(self.pool, reference.model)
         (last,) = page.after(int) or (None,)
         if last is None:
-            start: int | None = await self._number(self.pool, reference, model)
+            start: int | None = await find_number(self.pool, reference, model)
         else:
             start = await self.pool.fetchval(SQL["previous_number"], model["id"], last)
         rows = [] if start is None else await self.pool.fetch(SQL["walk_log"], model["id"], start, page.fetch)
@@ -87,7 +81,7 @@ class Reads:
         """A version with its manifest, files and parents."""
         # One connection for all: each that goes back to the pool costs a round trip to reset it.
         async with self.pool.acquire(timeout=30) as connection:
-            row = await self._version(connection, ref)
+            row = await find_version(connection, ref)
             model_id, number = row["model_id"], row["number"]
             files = await connection.fetch(SQL["files"], model_id, number)
             manifest = json.loads(row["manifest"])
@@ -112,12 +106,12 @@ class Reads:
     async def manifest(self, ref: str) -> bytes:
         """The canonical manifest: its SHA-256 is the version's id."""
         async with self.pool.acquire(timeout=30) as connection:
-            return bytes((await self._version(connection, ref))["manifest"])
+            return bytes((await find_version(connection, ref))["manifest"])
 
     async def downloads(self, ref: str) -> Json:
         """Presigned GETs by version-id for every file of a version."""
         async with self.pool.acquire(timeout=30) as connection:
-            row = await self._version(connection, ref)
+            row = await find_version(connection, ref)
             files = await connection.fetch(SQL["files"], row["model_id"], row["number"])
         expires = timedelta(seconds=self.download_expiry_s)
         items = []
@@ -132,68 +126,6 @@ class Reads:
             "expires_at": rfc3339(self.clock.now() + expires),
             "files": items,
         }
-
-    async def _model(self, source: Source, name: ModelName) -> asyncpg.Record:
-        row: asyncpg.Record | None = await source.fetchrow(SQL["model"], model_key(name))
-        if row is None:
-            raise NotFound("model_not_found", f"there is no model {name!r}", actual=name, hint="muniment models ls")
-        return row
-
-    async def _version(self, source: Source, ref: str) -> asyncpg.Record:
-        """The row of the version that a reference names: one statement where it is a number or a branch."""
-        reference = parse_reference(ref)
-        key = model_key(reference.model)
-        row: asyncpg.Record | None = None
-        if reference.kind == "number":
-            row = await source.fetchrow(SQL["version"], key, int(reference.value), None)
-        elif reference.kind == "name":
-            row = await source.fetchrow(SQL["version"], key, None, reference.value)
-        if row is None:
-            number = await self._number(source, reference, await self._model(source, reference.model))
-            row = await source.fetchrow(SQL["version"], key, number, None)
-        if row is None:
-            raise NotFound(
-                "version_not_found", f"{ref} names no version", actual=ref, hint="muniment versions ls MODEL"
-            )
-        return row
-
-    async def _number(self, source: Source, reference: Reference, model: asyncpg.Record) -> int:
-        if reference.kind == "number":
-            number = int(reference.value)
-            if number > model["versions"]:
-                raise NotFound(
-                    "version_not_found",
-                    f"{reference} names no version",
-                    expected=f"a number from 1 to {model['versions']}",
-                    actual=number,
-                )
-            return number
-        if reference.kind == "digest":
-            rows = await source.fetch(SQL["numbers_by_prefix"], model["id"], reference.value)
-            if len(rows) > 1:
-                raise Conflict("reference_ambiguous", "the prefix fits several versions", actual=reference.value)
-            if rows:
-                return int(rows[0]["number"])
-        elif reference.kind == "name" and reference.value != BASELINE:
-            head = await source.fetchval(SQL["head_of_branch"], model["id"], reference.value)
-            if head is not None:
-                return int(head)
-        branches = [row["name"] for row in await source.fetch(SQL["branches"], model["id"], "", 20)]
-        raise NotFound(
-            "reference_not_found",
-            f"{reference} names no version: {_what_is_missing(reference)}",
-            expected=f"a branch ({', '.join(branches)}) or a number from 1 to {model['versions']}",
-            actual=reference.value,
-            hint=f"for example {model['name']}@{branches[0] if branches else 'main'} or {model['name']}/1",
-        )
-
-
-def _what_is_missing(reference: Reference) -> str:
-    if reference.kind == "digest":
-        return "no version's id begins so"
-    if reference.value == BASELINE:
-        return "the model has no baseline yet"
-    return "there is no such " + ("release" if reference.kind == "release" else "branch or pointer")
 
 
 def _model_row(row: asyncpg.Record) -> Json:

@@ -204,6 +204,20 @@ class RegistryChanged(Payload):
         "publication-matched",
         "branch-moved",
         "model-created",
+        "branch-created",
+        "branch-changed",
+        "pointer-moved",
+        "pointer-deleted",
+        "contract-changed",
+        "promotion-refused",
+        "version-approved",
+        "version-checked",
+        "version-changed",
+        "version-deleted",
+        "version-evaluated",
+        "version-reproduced",
+        "deployment-reported",
+        "track-changed",
     ]
     model: ModelNameField
     operator: Word
@@ -211,7 +225,76 @@ class RegistryChanged(Payload):
     version: VersionIdField | None = None
     number: StrictInt | None = None
     branch: BranchField | None = None
+    pointer: BranchField | None = None
+    reason: Line | None = None
     changes: Annotated[tuple[Change, ...], Field(max_length=100)] = ()
+
+
+class VersionName(Payload):
+    """A version as events name one that they are not about."""
+
+    number: Annotated[StrictInt, Field(ge=1)]
+    id: VersionIdField
+
+
+class Gate(Payload):
+    """One condition of a promotion, and how it came out."""
+
+    name: Word
+    passed: StrictBool
+    expected: Line | None = None
+    actual: Line | None = None
+    hint: Line | None = None
+
+
+class BaselineChanged(Payload):
+    """What production runs is another version from now on: `current` instead of `previous`."""
+
+    model: ModelNameField
+    operator: Word
+    verb: Literal["promote", "rollback", "revert"]
+    current: VersionName
+    previous: VersionName | None = None
+    reason: Line
+    gates: Annotated[tuple[Gate, ...], Field(max_length=1000)] = ()
+    changed_at: Timestamp
+
+
+class BaselineDiverged(Payload):
+    """A metric broke the baseline's tolerance, or came back within it (`recovered`).
+
+    `first_version` and `first_at` tell since when: the first version, and the first measurement, that broke it.
+    """
+
+    model: ModelNameField
+    metric: Word
+    slice: Word | None = None
+    dataset: Word | None = None
+    recovered: StrictBool = False
+    baseline: VersionName
+    first_version: VersionName
+    first_at: Timestamp
+    expected: Line
+    actual: Number
+    operator: Word
+
+
+class ReleasePublished(Payload):
+    """A version was released: a copy of its own under a semantic version, which never moves."""
+
+    model: ModelNameField
+    operator: Word
+    release: Word
+    id: VersionIdField
+    """Of the release's own manifest."""
+    source: VersionName
+    prerelease: StrictBool
+    track: Word
+    copy_kind: Literal["logical", "physical"]
+    notes: Prose | None = None
+    released_at: Timestamp
+    manifest: ObjectLocation
+    files: Annotated[tuple[VersionFile, ...], Field(min_length=1, max_length=MAX_FILES)]
 
 
 class Cause(Payload):

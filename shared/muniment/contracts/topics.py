@@ -96,6 +96,33 @@ VERSION_AVAILABLE: Final = Topic(
     audience="outward",
     retention_ms=30 * DAY_MS,
 )
+BASELINE_CHANGED: Final = Topic(
+    "baseline-changed",
+    events.BaselineChanged,
+    "production's version is another one from now on",
+    producers=(REGISTRY,),
+    consumers=(NOTIFIER, "deployers"),
+    audience="outward",
+    retention_ms=30 * DAY_MS,
+)
+BASELINE_DIVERGED: Final = Topic(
+    "baseline-diverged",
+    events.BaselineDiverged,
+    "a metric broke the baseline's tolerance, or came back",
+    producers=(REGISTRY,),
+    consumers=(NOTIFIER, "operators"),
+    audience="outward",
+    retention_ms=30 * DAY_MS,
+)
+RELEASE_PUBLISHED: Final = Topic(
+    "release-published",
+    events.ReleasePublished,
+    "a version was released",
+    producers=(REGISTRY,),
+    consumers=(NOTIFIER, "deployers"),
+    audience="outward",
+    retention_ms=30 * DAY_MS,
+)
 REGISTRY_CHANGED: Final = Topic(
     "registry-changed",
     events.RegistryChanged,
@@ -132,6 +159,9 @@ ALL: Final = (
     MODEL_REJECTED,
     VALIDATION_PROGRESSED,
     VERSION_AVAILABLE,
+    BASELINE_CHANGED,
+    BASELINE_DIVERGED,
+    RELEASE_PUBLISHED,
     REGISTRY_CHANGED,
     AUDIT_REQUESTED,
     AUDIT_LOG,

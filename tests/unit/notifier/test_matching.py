@@ -30,7 +30,14 @@ REJECTED = Facts("model-rejected", "digits")
 
 
 def test_the_consumed_topics_are_the_outward_ones_that_name_the_service() -> None:
-    assert {topic.name for topic in TOPICS} == {"version-available", "model-rejected", "registry-changed"}
+    assert {topic.name for topic in TOPICS} == {
+        "version-available",
+        "model-rejected",
+        "registry-changed",
+        "baseline-changed",
+        "baseline-diverged",
+        "release-published",
+    }
     assert topics.AUDIT_LOG not in TOPICS
 
 

@@ -127,9 +127,6 @@ WHERE b.model_id = $1 AND b.name > $2
 ORDER BY b.name
 LIMIT $3
 
--- name: head_of_branch
-SELECT head_number FROM branch WHERE model_id = $1 AND name = $2
-
 -- name: numbers_by_prefix
 SELECT number FROM version WHERE model_id = $1 AND id LIKE $2 || '%' ORDER BY number LIMIT 2
 
@@ -165,15 +162,55 @@ FROM line ORDER BY step
 SELECT previous_number FROM version WHERE model_id = $1 AND number = $2
 
 -- name: version
--- By the model's key and a number, or the branch whose head is asked for.
-SELECT m.id AS model_id, m.name AS model, v.number, v.id, v.branch, v.previous_number, p.id AS previous_id, v.stability, v.track,
-       v.operator, v.committed_at, v.size_bytes, v.file_count, v.description, v.tags, v.publication_id, v.manifest,
-       v.manifest_bucket, v.manifest_key, v.manifest_version_id, v.manifest_locked_until
+-- By the model's key and a number, or a name: a branch, a pointer or a release (they share one namespace).
+SELECT m.id AS model_id, m.name AS model, v.number, v.id, v.branch, v.previous_number, p.id AS previous_id,
+       v.stability, v.track, v.operator, v.committed_at, v.size_bytes, v.file_count, v.description, v.tags,
+       v.publication_id, v.manifest, v.manifest_bucket, v.manifest_key, v.manifest_version_id,
+       v.manifest_locked_until, t.deleted_at, t.reason AS deleted_reason, t.operator AS deleted_by
 FROM model m
 JOIN version v ON v.model_id = m.id
-    AND v.number = coalesce($2, (SELECT head_number FROM branch b WHERE b.model_id = m.id AND b.name = $3))
+    AND v.number = coalesce(
+        $2,
+        (SELECT b.head_number FROM branch b WHERE b.model_id = m.id AND b.name = $3),
+        (SELECT q.number FROM pointer q WHERE q.model_id = m.id AND q.name = $3),
+        (SELECT r.number FROM release r WHERE r.model_id = m.id AND r.semver = $3)
+    )
 LEFT JOIN version p ON p.model_id = v.model_id AND p.number = v.previous_number
+LEFT JOIN tombstone t ON t.model_id = v.model_id AND t.number = v.number
 WHERE m.name_key = $1
+
+-- name: named
+-- What a name of a model means: its kind and the version's number.
+SELECT 'branch' AS kind, head_number AS number FROM branch WHERE model_id = $1 AND name = $2
+UNION ALL
+SELECT 'pointer', number FROM pointer WHERE model_id = $1 AND name = $2
+UNION ALL
+SELECT 'release', number FROM release WHERE model_id = $1 AND semver = $2
+
+-- name: named_then
+-- The same as of a moment.
+SELECT * FROM (
+    SELECT 'branch' AS kind, to_number AS number FROM branch_move
+    WHERE model_id = $1 AND branch = $2 AND moved_at <= $3 ORDER BY seq DESC LIMIT 1
+) AS branch
+UNION ALL
+SELECT * FROM (
+    SELECT 'pointer', to_number FROM pointer_move
+    WHERE model_id = $1 AND name = $2 AND moved_at <= $3 ORDER BY seq DESC LIMIT 1
+) AS pointer
+UNION ALL
+SELECT 'release', number FROM release WHERE model_id = $1 AND semver = $2 AND released_at <= $3
+
+-- name: last_number_then
+SELECT max(number) FROM version WHERE model_id = $1 AND committed_at <= $2
+
+-- name: names
+-- Some of what a model's references may be, for error messages.
+SELECT name FROM (
+    (SELECT name, 0 AS place FROM pointer WHERE model_id = $1 ORDER BY name LIMIT 10)
+    UNION ALL (SELECT name, 1 FROM branch WHERE model_id = $1 ORDER BY name LIMIT 20)
+    UNION ALL (SELECT semver, 2 FROM release WHERE model_id = $1 ORDER BY precedence DESC LIMIT 5)
+) AS known ORDER BY place, name
 
 -- name: files
 SELECT f.path, f.format, f.role, o.sha256, o.size, o.bucket, o.key, o.version_id, o.lock_mode, o.locked_until
