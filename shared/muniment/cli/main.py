@@ -39,11 +39,23 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
         "Models and versions",
         (
             ("models", "models:app", "Models: ls, show"),
-            ("versions", "versions:app", "Versions of a model: ls, show"),
-            ("branches", "models:branches_app", "Branches of a model: ls"),
+            ("versions", "versions:app", "Versions of a model: ls, show, describe"),
+            ("branch", "branch:app", "Branches: ls, show, create, close, reopen, protect, unprotect"),
+            ("pointer", "branch:pointer_app", "Pointers: ls, show, history, set, rm"),
             ("log", "versions:log_app", "The versions on the way back from a reference"),
             ("download", "download:app", "Download a version, checked while it streams"),
             ("verify", "download:verify_app", "Check a version, or a directory against one"),
+        ),
+    ),
+    (
+        "The baseline",
+        (
+            ("promote", "promotion:promote_app", "Bring a version onto main and make it the baseline"),
+            ("rollback", "promotion:rollback_app", "Lead the baseline back"),
+            ("contract", "promotion:contract_app", "What a version must pass: show, set, freeze, unfreeze"),
+            ("approve", "promotion:approve_app", "Say yes or no to a version"),
+            ("check", "promotion:check_app", "Keep the outcome of a check of a version"),
+            ("revert", "promotion:revert_app", "Reverse an audited change as a new one"),
         ),
     ),
     (

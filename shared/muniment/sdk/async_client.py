@@ -16,6 +16,7 @@ from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, Work, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
+from muniment.sdk.naming_clients import AsyncNamingClient
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
@@ -34,7 +35,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class AsyncClient:
+class AsyncClient(AsyncNamingClient):
     """A registry, asked from asyncio. Close it with `aclose`, or use it with `async with`. See `Client`."""
 
     def __init__(
@@ -96,17 +97,17 @@ class AsyncClient:
     async def model(self, name: str) -> Model:
         return await self._run(calls.model(name))
 
-    def branches(self, model: str) -> AsyncIterator[Branch]:
-        return self._each(calls.branches(model), Branch.of)
+    def branches(self, model: str, *, at: str | None = None) -> AsyncIterator[Branch]:
+        return self._each(calls.branches(model, at), Branch.of)
 
-    def versions(self, model: str, *, branch: str | None = None) -> AsyncIterator[Version]:
-        return self._each(calls.versions(model, branch), Version.of)
+    def versions(self, model: str, *, branch: str | None = None, at: str | None = None) -> AsyncIterator[Version]:
+        return self._each(calls.versions(model, branch, at), Version.of)
 
-    async def version(self, ref: str) -> Version:
-        return await self._run(calls.version(ref))
+    async def version(self, ref: str, *, at: str | None = None) -> Version:
+        return await self._run(calls.version(ref, at))
 
-    def log(self, ref: str) -> AsyncIterator[Version]:
-        return self._each(calls.log(ref), Version.of)
+    def log(self, ref: str, *, at: str | None = None) -> AsyncIterator[Version]:
+        return self._each(calls.log(ref, at), Version.of)
 
     async def download(
         self,

@@ -16,6 +16,7 @@ from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
+from muniment.sdk.naming_clients import NamingClient
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
@@ -34,7 +35,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class Client:
+class Client(NamingClient):
     """A registry, asked with blocking calls. Safe to share between threads; close it, or use it with `with`.
 
     Without arguments the server is found as `settings.find_server` says: environment, then a credentials file.
@@ -114,21 +115,21 @@ class Client:
         """One model."""
         return self._run(calls.model(name))
 
-    def branches(self, model: str) -> Iterator[Branch]:
-        """A model's branches."""
-        return self._each(calls.branches(model), Branch.of)
+    def branches(self, model: str, *, at: str | None = None) -> Iterator[Branch]:
+        """A model's branches, now or as of a moment (RFC 3339)."""
+        return self._each(calls.branches(model, at), Branch.of)
 
-    def versions(self, model: str, *, branch: str | None = None) -> Iterator[Version]:
-        """A model's versions, newest first."""
-        return self._each(calls.versions(model, branch), Version.of)
+    def versions(self, model: str, *, branch: str | None = None, at: str | None = None) -> Iterator[Version]:
+        """A model's versions, newest first, now or as of a moment."""
+        return self._each(calls.versions(model, branch, at), Version.of)
 
-    def version(self, ref: str) -> Version:
-        """The version that a reference means; its files and manifest are in `raw`."""
-        return self._run(calls.version(ref))
+    def version(self, ref: str, *, at: str | None = None) -> Version:
+        """The version that a reference means, or meant at a moment; its files and manifest are in `raw`."""
+        return self._run(calls.version(ref, at))
 
-    def log(self, ref: str) -> Iterator[Version]:
+    def log(self, ref: str, *, at: str | None = None) -> Iterator[Version]:
         """The versions on the way back from a reference along its branch."""
-        return self._each(calls.log(ref), Version.of)
+        return self._each(calls.log(ref, at), Version.of)
 
     def download(
         self,
