@@ -97,8 +97,8 @@ def publish(client: Client, branch: str, folder: Path) -> None:
             metrics={"accuracy": accuracy},
             datasets=[{"name": "digits", "uri": "warehouse://exports/digits", "digest": digest}],
         )
-        assert published.version is not None
-        print(f"{published.version.ref}  {branch}  {name}  accuracy {accuracy}", flush=True)
+        ref = published.version.ref if published.version else published.id
+        print(f"{ref}  {branch}  {name}  accuracy {accuracy}", flush=True)
 
 
 def score(client: Client, folder: Path) -> None:
