@@ -94,6 +94,8 @@ class Reads:
             "key": row["manifest_key"],
             "version_id": row["manifest_version_id"],
         }
+        answer["reproduces"] = None if row["reproduces"] is None else json.loads(row["reproduces"])
+        answer["reproduced_by"] = json.loads(row["reproduced_by"] or "[]")  # the newest 20
         answer["files"] = [_file(file) for file in files]
         answer["parents"] = [dict(parent) for parent in parents]
         return answer

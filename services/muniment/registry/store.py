@@ -69,6 +69,7 @@ async def load_state(tx: Tx, commits: Sequence[Commit]) -> State:
     }
     wanted = {commit.sealed.draft.id for commit in commits}
     wanted.update(parent.id for commit in commits for parent in commit.sealed.draft.publication.facts.parents)
+    wanted.update(of_id for commit in commits if (of_id := commit.sealed.draft.publication.reproduces))
     versions = await known_versions(tx.connection, wanted)
     head_rows = await tx.connection.fetch(SQL["heads"], [model.id for model in models.values()])
     heads = {(row["model_id"], row["name"]): Head(row["head_number"], row["head_id"]) for row in head_rows}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from muniment.cli.arguments import Command
 from muniment.cli.session import DEFAULTS, Column, Common, Limit
 from muniment.cli.text import cell, moment, short, size
@@ -61,6 +64,8 @@ def show(ref: str, /, *, common: Common = DEFAULTS) -> None:
             *((name, manifest.get(name)) for name in ("run_id", "experiment_id", "params", "hyperparams", "metrics")),
             ("datasets", [item.get("name") for item in manifest.get("datasets", [])]),
             ("parents", [f"{short(item['id'])} ({item['kind']})" for item in manifest.get("parents", [])]),
+            ("reproduces", _reproduction(found.raw.get("reproduces"))),
+            ("reproduced by", [_reproduction(item) for item in found.raw.get("reproduced_by") or []]),
             *(
                 (f"file {file['path']}", f"{size(file['size'])}  {file.get('format', '')}  sha256:{file['sha256']}")
                 for file in found.raw.get("files") or []
@@ -68,6 +73,10 @@ def show(ref: str, /, *, common: Common = DEFAULTS) -> None:
         ],
     )
     common.next(f"muniment download {found.ref} DIR")
+
+
+def _reproduction(item: Mapping[str, Any] | None) -> str:
+    return f"{cell(item.get('model'))}/{item['number']} ({item['outcome']})" if item else ""
 
 
 @log_app.default
