@@ -40,7 +40,7 @@ def joined(changes: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for change in changes:
         after = change.get("after")
         kind = _kind(after)
-        if kind is None:
+        if after is None or kind is None:
             yield dict(change)
             continue
         pieces = gathered.setdefault(change["path"], [])

@@ -15,6 +15,7 @@ from muniment.contracts.reference import parse_reference
 from muniment.ports.blobs import BlobStore, Location
 from muniment.ports.clock import Clock
 from muniment.registry.references import find_model, find_number, find_version
+from muniment.registry.reproductions import reproductions_of
 from muniment.registry.store import SQL
 from muniment.runtime.http.pages import Page
 
@@ -86,6 +87,7 @@ class Reads:
             files = await connection.fetch(SQL["files"], model_id, number)
             manifest = json.loads(row["manifest"])
             parents = await connection.fetch(SQL["parents"], model_id, number) if manifest.get("parents") else []
+            reproductions = await reproductions_of(connection, row)
         answer = _version_row(row, row["model"])
         answer["previous"] = row["previous_id"]
         answer["manifest"] = manifest
@@ -94,8 +96,7 @@ class Reads:
             "key": row["manifest_key"],
             "version_id": row["manifest_version_id"],
         }
-        answer["reproduces"] = None if row["reproduces"] is None else json.loads(row["reproduces"])
-        answer["reproduced_by"] = json.loads(row["reproduced_by"] or "[]")  # the newest 20
+        answer |= reproductions
         answer["files"] = [_file(file) for file in files]
         answer["parents"] = [dict(parent) for parent in parents]
         return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from muniment.contracts.events import Cause, Change, RegistryChanged
 from muniment.contracts.ids import VersionId
@@ -14,7 +15,25 @@ from muniment.registry.tolerances import Tolerance
 from muniment.runtime.delivery.transaction import Tx
 from muniment.runtime.sql import load_queries
 
+if TYPE_CHECKING:
+    import asyncpg
+
+    from muniment.runtime.delivery.transaction import Connection
+
 SQL = load_queries("muniment.registry", "reproductions")
+
+MOST_SHOWN: Final = 20
+"""Reproductions of one version that its answer names."""
+
+
+async def reproductions_of(connection: Connection, version: asyncpg.Record) -> dict[str, Any]:
+    """What a version (a row of the statement `version`) repeats, and what repeats it: the newest `MOST_SHOWN`."""
+    if not version["in_reproductions"]:  # nearly always: no statement of its own then
+        return {"reproduces": None, "reproduced_by": []}
+    original = await connection.fetchrow(SQL["reproduces"], version["model_id"], version["number"])
+    again = await connection.fetch(SQL["reproduced_by"], version["id"], MOST_SHOWN)
+    shown = None if original is None else {**original, "differences": json.loads(original["differences"])}
+    return {"reproduces": shown, "reproduced_by": [dict(row) for row in again]}
 
 
 async def judge_reproductions(tx: Tx, decided: Plan, causes: Sequence[Cause]) -> None:

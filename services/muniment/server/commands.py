@@ -60,7 +60,7 @@ def migrate(*, json: bool) -> int:
 
 def rebuild(*, into: str, entries: Path | None, compare: bool, json: bool) -> int:
     """Make the registry's state anew in a fresh database; 1 when something is missing or differs."""
-    from muniment.registry.rebuilding.work import summary
+    from muniment.registry.rebuilding.report import summary
     from muniment.server import rebuild as rebuilding
 
     report = asyncio.run(rebuilding.rebuild(Settings(), into, entries, compare=compare, progress=process.say))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -16,6 +15,7 @@ from muniment.registry.rebuilding.entries import Entry
 from muniment.registry.rebuilding.folding import apply_entry
 from muniment.registry.rebuilding.history import History
 from muniment.registry.rebuilding.manifests import Manifests
+from muniment.registry.rebuilding.report import Report
 from muniment.registry.rebuilding.writing import SQL, Writer
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
-MAX_SHOWN: Final = 1000
-"""Differences and problems that a report holds; all are counted."""
 _PREFETCH: Final = 1000
 _JSON: Final = frozenset({"tags", "differences", "tolerances"})
 
@@ -39,51 +37,6 @@ class Log(Protocol):
     def entries(self, model: str) -> AsyncIterator[Entry]:
         """A model's entries that changed something, in the order of the log."""
         ...
-
-
-@dataclass(slots=True)
-class Report:
-    """What came of it. `unknown`: actions that the rebuild has no function for, and how often they were met."""
-
-    models: int = 0
-    versions: int = 0
-    entries: int = 0
-    unknown: Counter[str] = field(default_factory=Counter)
-    problems: list[str] = field(default_factory=list)
-    problem_count: int = 0
-    rows_compared: Counter[str] = field(default_factory=Counter)
-    differences: list[Difference] = field(default_factory=list)
-    difference_count: int = 0
-    unsent: int = 0
-    """Events of the live registry that had not left its outbox: what they tell may not be in the log yet."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is missing and nothing differs."""
-        return not self.difference_count and not self.problem_count
-
-    def tell(self, problems: Iterable[str]) -> None:
-        """Add problems."""
-        for problem in problems:
-            self.problem_count += 1
-            if len(self.problems) < MAX_SHOWN:
-                self.problems.append(problem)
-
-    def as_json(self) -> dict[str, Any]:
-        """The report as one JSON object."""
-        return {
-            "ok": self.ok,
-            "models": self.models,
-            "versions": self.versions,
-            "entries": self.entries,
-            "unknown_actions": dict(sorted(self.unknown.items())),
-            "problems": self.problems,
-            "problem_count": self.problem_count,
-            "rows_compared": dict(self.rows_compared),
-            "differences": [one.as_json() for one in self.differences],
-            "difference_count": self.difference_count,
-            "unsent": self.unsent,
-        }
 
 
 @dataclass(slots=True)
@@ -139,8 +92,7 @@ class Rebuild:
             found = list(comparing.differences(table, key, left, right))
             if found and await self._is_elsewhere(found, left):
                 found = [one for one in found if one.column not in PLACE]
-            self.report.difference_count += len(found)
-            self.report.differences += found[: MAX_SHOWN - len(self.report.differences)]
+            self.report.add(found)
 
     async def _is_elsewhere(self, found: Iterable[Difference], live: Row | None) -> bool:
         """Whether a file's bytes lie where the live row says, too: equal bytes may lie, locked, in several places."""
@@ -164,24 +116,3 @@ async def _rows(connection: Connection, table: Table) -> AsyncIterator[Row]:
 
 def _value(name: str, value: Any) -> Any:
     return json.loads(value) if name in _JSON and isinstance(value, str) else value
-
-
-def summary(report: Mapping[str, Any], *, compared: bool) -> list[str]:
-    """The report in lines for people; `report` as `Report.as_json` gives it."""
-    lines = [f"rebuilt {report['models']} models, {report['versions']} versions from {report['entries']} entries"]
-    if report["unknown_actions"]:
-        named = ", ".join(f"{action} ({count})" for action, count in report["unknown_actions"].items())
-        lines.append(f"not rebuilt: {named}")
-    lines += [f"problem: {problem}" for problem in report["problems"]]
-    if not compared:
-        return lines
-    for one in report["differences"]:
-        where = f"{one['table']} {one['key']}" + (f" {one['column']}" if one["column"] else "")
-        lines.append(f"differs: {where}: live {one['live']!r}, rebuilt {one['rebuilt']!r}")
-    rows = sum(report["rows_compared"].values())
-    lines.append(f"{rows} rows compared, {report['difference_count']} differences")
-    if report["unsent"]:
-        lines.append(
-            f"{report['unsent']} events wait in the outbox: what they tell may not be in the log yet; try again"
-        )
-    return lines

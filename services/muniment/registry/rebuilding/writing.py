@@ -21,6 +21,8 @@ SQL = load_queries("muniment.registry", "rebuilding")
 
 _BATCH: Final = 50
 """Versions whose manifests (some MiB each at most) are in memory at once, and in one statement."""
+_ROWS: Final = 5000
+"""Rows of one statement."""
 _NEVER: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -105,8 +107,9 @@ class Writer:
 
     async def _insert(self, what: str, model_id: int, rows: Sequence[Row]) -> None:
         """Rows as one JSON document: its columns are named, and each gets the type of the table's."""
-        if rows:
-            await self.connection.execute(SQL[f"insert_{what}"], model_id, json.dumps(rows, default=_json))
+        for start in range(0, len(rows), _ROWS):
+            text = json.dumps(rows[start : start + _ROWS], default=_json)
+            await self.connection.execute(SQL[f"insert_{what}"], model_id, text)
 
 
 def _version(number: int, row: Row, kept: Kept) -> Row:

@@ -167,22 +167,8 @@ SELECT m.id AS model_id, m.name AS model, v.number, v.id, v.branch, v.previous_n
        v.stability, v.track, v.operator, v.committed_at, v.size_bytes, v.file_count, v.description, v.tags,
        v.publication_id, v.manifest, v.manifest_bucket, v.manifest_key, v.manifest_version_id,
        v.manifest_locked_until, t.deleted_at, t.reason AS deleted_reason, t.operator AS deleted_by,
-       (
-           SELECT jsonb_build_object('id', r.of_id, 'model', om.name, 'number', o.number, 'outcome', r.outcome,
-                                     'judged_by', r.judged_by, 'differences', r.differences)
-           FROM reproduction r JOIN version o ON o.id = r.of_id JOIN model om ON om.id = o.model_id
-           WHERE r.model_id = v.model_id AND r.number = v.number
-       ) AS reproduces,
-       (
-           SELECT jsonb_agg(jsonb_build_object('id', again.id, 'model', again.model, 'number', again.number,
-                                               'outcome', again.outcome))
-           FROM (
-               SELECT w.id, wm.name AS model, w.number, r.outcome
-               FROM reproduction r
-               JOIN version w ON (w.model_id, w.number) = (r.model_id, r.number) JOIN model wm ON wm.id = w.model_id
-               WHERE r.of_id = v.id ORDER BY r.judged_at DESC, w.number DESC LIMIT 20
-           ) AS again
-       ) AS reproduced_by
+       EXISTS (SELECT FROM reproduction r WHERE r.model_id = v.model_id AND r.number = v.number)
+           OR EXISTS (SELECT FROM reproduction r WHERE r.of_id = v.id) AS in_reproductions
 FROM model m
 JOIN version v ON v.model_id = m.id
     AND v.number = coalesce(

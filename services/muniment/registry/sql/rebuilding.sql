@@ -5,7 +5,9 @@
 SELECT name FROM model ORDER BY id LIMIT 1
 
 -- name: later
--- Parents and originals may be versions of models that are written after this one.
+-- Parents and originals may be versions of models that are written after this one. All is one transaction, which waits
+-- while log and store are read.
+SET LOCAL idle_in_transaction_session_timeout = 0;
 CREATE TEMPORARY TABLE parent_later (LIKE version_parent);
 CREATE TEMPORARY TABLE reproduction_later (LIKE reproduction)
 
