@@ -7,9 +7,9 @@ import re
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
@@ -17,12 +17,14 @@ import pytest
 from muniment.adapters.postgres import connect
 from muniment.audit.domain import Request, build_entry
 from muniment.contracts import topics
+from muniment.contracts.canonical import canonical_json
 from muniment.contracts.cloudevent import decode
 from muniment.contracts.errors import Conflict
 from muniment.contracts.events import AuditRequested
+from muniment.registry.rebuilding.comparing import TABLES
 from muniment.registry.rebuilding.entries import Entry, read_entry
 from muniment.registry.rebuilding.manifests import Manifests
-from muniment.registry.rebuilding.work import Rebuild
+from muniment.registry.rebuilding.work import Rebuild, rows_of
 from muniment.runtime.delivery.header_text import unpack_headers
 from muniment.server.parts import Parts
 
@@ -183,3 +185,65 @@ async def test_a_manifest_that_the_store_has_lost_is_named(registry: Registry, f
     assert made["id"] in report["problems"][0]
     named = {(one["table"], one["key"], one["column"]) for one in report["differences"]}
     assert ("version", "digits/1", "manifest") in named
+
+
+async def test_every_kind_of_row_is_written(registry: Registry, fresh: str) -> None:
+    first, second = await registry.commit(files={"w": b"1"}), await registry.commit(files={"w": b"2"})
+    text = canonical_json({"model": "digits", "files": first["manifest"]["files"], "release": "1.0.0"})
+    release = f"sha256:{digest(text)}"
+    place = await registry.blobs.put(BUCKET, "manifests/digits/release.json", text)
+    log = await log_of(registry)
+
+    def then(action: str, resource: str, reason: str | None = None, **changes: tuple[Any, Any]) -> None:
+        sides = tuple({"path": path, "before": before, "after": after} for path, (before, after) in changes.items())
+        resource = f"models/digits/{resource}"
+        later = {"index": len(log.entries_), "action": action, "resource": resource, "reason": reason, "changes": sides}
+        log.entries_.append(replace(log.entries_[-1], **later))
+
+    then("baseline.promoted", "pointers/baseline", "good", **{"pointers/baseline": (None, second["id"])})
+    then("baseline.rolled_back", "pointers/baseline", "bad", **{"pointers/baseline": (second["id"], first["id"])})
+    then("contract.changed", "contract", tolerances=(None, [{"metric": "a", "bound": 1}]), checks=(None, ["bias"]))
+    then("version.deleted", "versions/2", "wrong data")
+    then(
+        "release.published",
+        "releases/1.0.0",
+        release=(None, release),
+        source=(None, first["id"]),
+        precedence=(None, "01ff"),
+        track=(None, "production"),
+        copy=(None, "logical"),
+        manifest=(None, {"bucket": BUCKET, "key": place.key, "version_id": place.version_id}),
+    )
+    then("model.painted", "")
+    async with databases(registry, fresh) as (_, target):
+        work = Rebuild(log, Manifests(registry.blobs, BUCKET))
+        await work.write(target, TRACKS)
+        assert (work.report.problems, dict(work.report.unknown)) == ([], {"model.painted": 1})
+        async with target.transaction():
+            kept = {table.name: [dict(row) async for row in rows_of(target, table)] for table in TABLES}
+    (pointer,), moves = kept["pointer"], kept["pointer_move"]
+    assert (pointer["name"], pointer["number"], pointer["revision"]) == ("baseline", 1, 2)
+    assert [(row["verb"], row["from_number"], row["to_number"]) for row in moves] == [
+        ("promote", None, 2), ("rollback", 2, 1),
+    ]  # fmt: skip
+    (contract,), (tombstone,) = kept["contract"], kept["tombstone"]
+    assert (contract["tolerances"], contract["checks"]) == ([{"metric": "a", "bound": 1}], ["bias"])
+    assert (tombstone["number"], tombstone["reason"]) == (2, "wrong data")
+    (published,), (file,) = kept["release"], kept["release_file"]
+    assert (published["id"], published["manifest"], published["precedence"]) == (release, release, "01ff")
+    assert (file["path"], file["sha256"]) == ("w", digest(b"1"))
+
+
+async def test_entries_that_say_less_are_read_all_the_same(registry: Registry, fresh: str) -> None:
+    await registry.commit()
+    log = await log_of(registry)
+    kept = {"version", "number", "branches/main", "track"}  # what commits told before they told more
+    log.entries_ = [
+        replace(entry, changes=tuple(one for one in entry.changes if one["path"] in kept | {"name", "head"}))
+        for entry in log.entries_
+    ]
+    async with databases(registry, fresh) as (live, target):
+        work = Rebuild(log, Manifests(registry.blobs, BUCKET))
+        await work.write(target, TRACKS)
+        await work.compare(live, target)
+    assert work.report.as_json()["ok"]

@@ -71,8 +71,8 @@ class Rebuild:
             self.report.unsent = await live.fetchval(SQL["unsent"])
             for table in TABLES:
                 self.progress(f"comparing {table.name}")
-                await self._compare(table, _rows(live, table), _rows(target, table))
-            await self._compare(CANDIDATE, _rows(live, CANDIDATE), self._candidate_rows())
+                await self._compare(table, rows_of(live, table), rows_of(target, table))
+            await self._compare(CANDIDATE, rows_of(live, CANDIDATE), self._candidate_rows())
 
     async def _history(self, name: str) -> History:
         self.progress(f"reading {name}")
@@ -109,7 +109,8 @@ class Rebuild:
             yield {"publication_id": publication_id, **row}
 
 
-async def _rows(connection: Connection, table: Table) -> AsyncIterator[Row]:
+async def rows_of(connection: Connection, table: Table) -> AsyncIterator[Row]:
+    """A table's rows in the order of its key. The connection is in a transaction."""
     async for record in connection.cursor(SQL[f"live_{table.name}"], prefetch=_PREFETCH):
         yield {name: _value(name, value) for name, value in record.items()}
 
