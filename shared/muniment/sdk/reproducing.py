@@ -141,7 +141,8 @@ def _checkout(repository: str, commit: str, has_patch: bool) -> bytes:
 
 
 def _is_cloneable(address: str) -> bool:
-    if address.startswith("-") or "::" in address or not address.isprintable():
+    """Whether git fetches it over one of the protocols: never an option, nor a helper's `TRANSPORT::ADDRESS`."""
+    if not address.isprintable():
         return False
     scheme = _SCHEME.match(address)
     if scheme:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muniment.registry.domain import NewVersion, Refused, plan
 from muniment.registry.reproduction import MAX_DIFFERENCES, compare
 from muniment.registry.tolerances import Tolerance
+
+from .test_domain import commit, state
 
 DIGESTS = {"one": "a" * 64, "two": "b" * 64}
 
@@ -92,3 +96,17 @@ def test_an_answer_is_bounded() -> None:
     assert len(found["items"]) == MAX_DIFFERENCES
     assert found["left_out"] == 1001 - MAX_DIFFERENCES
     assert found["items"][0]["original"]["value_size"] == 5002
+
+
+def test_a_plan_refuses_to_repeat_what_is_no_version() -> None:
+    first = commit()
+    again, lost = commit(), commit()
+    repeats = {first.sealed.draft.id: again, f"sha256:{'0' * 64}": lost}
+    made = [first]
+    for of_id, one in repeats.items():
+        publication = one.sealed.draft.publication.model_copy(update={"reproduces": of_id})
+        made.append(replace(one, sealed=replace(one.sealed, draft=replace(one.sealed.draft, publication=publication))))
+    outcomes = plan(state(digits=0), made).outcomes
+    assert [type(outcome) for outcome in outcomes] == [NewVersion, NewVersion, Refused]
+    assert isinstance(outcomes[2], Refused)
+    assert outcomes[2].error.code == "reproduces_unknown"

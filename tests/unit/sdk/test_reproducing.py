@@ -64,11 +64,13 @@ def test_strangers_words_stay_words(repository: str, path: str, command: str, py
             clone = next(line for line in script.splitlines() if line.startswith("git clone"))
             assert shlex.split(clone) == ["git", "clone", "--no-checkout", "--", address, "code"]
             assert not address.startswith("-")
-            assert "::" not in address
+            assert not re.match(r"\w+::", address)
         for line in found.files["requirements.txt"].decode().splitlines():
             assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*", line), line
         for line in shell_lines(found.files["README.md"].decode()):
             assert shlex.split(line)[0] in OURS
+        readme = found.files["README.md"].decode()
+        assert not any(line.startswith("touch") for line in readme.splitlines()), "a stranger's line feed ends no line"
 
 
 @pytest.mark.parametrize("path", ["$(touch owned)", "`touch owned`", "'; touch owned; '", "it's", '"; touch owned; "'])
