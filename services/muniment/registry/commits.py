@@ -141,10 +141,8 @@ def _announce(tx: Tx, new: NewVersion, cause: Cause) -> None:
         Change(path="stability", after=new.stability),
         Change(path="manifest", after={"bucket": manifest.bucket, "version_id": manifest.version_id}),
     ]
-    if publication.description is not None:
-        changes += whole("description", publication.description)
-    if publication.tags:
-        changes += whole("tags", publication.tags)
+    said = {"description": publication.description, "tags": publication.tags}
+    changes += whole({path: value for path, value in said.items() if value})
     _entry(tx, new.commit, cause, "version.committed", resource, changes)
 
 

@@ -19,19 +19,32 @@ _KEPT: Final = 1024
 _PIECE: Final = 990
 """Bytes of a piece's text as JSON: what the object around it needs is below 30."""
 _MOST: Final = 54
-"""Pieces of one value: with those of an entry's other fields they stay below its 65,535 bytes."""
+"""Pieces of one entry: with its other fields they stay below its 65,535 bytes, and its changes below 100."""
 
 
-def whole(path: str, value: Any) -> list[Change]:
-    """The change of a field to a value, in pieces if it is long. One too long for that is left to be digested."""
+def whole(values: Mapping[str, Any]) -> list[Change]:
+    """The changes of fields (by path) to values, in pieces where they are long.
+
+    All of one entry in one call: together they share its room. One too long for what is left is left to be digested.
+    """
+    changes: list[Change] = []
+    room = _MOST
+    for path, value in values.items():
+        pieces = _pieces(value)
+        if not 1 < len(pieces) <= room:
+            changes.append(Change(path=path, after=value))
+            continue
+        room -= len(pieces)
+        changes += [Change(path=path, after={**piece, "of": len(pieces)}) for piece in pieces]
+    return changes
+
+
+def _pieces(value: Any) -> list[dict[str, Any]]:
     text = canonical_json(value)
     if len(text) <= _KEPT:
-        return [Change(path=path, after=value)]
+        return []
     kind, long = ("text", value) if isinstance(value, str) else ("json", text.decode())
-    pieces = list(_cut(long))
-    if len(pieces) > _MOST:
-        return [Change(path=path, after=value)]
-    return [Change(path=path, after={kind: piece, "of": len(pieces)}) for piece in pieces]
+    return [{kind: piece} for piece in _cut(long)]
 
 
 def joined(changes: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -104,6 +104,6 @@ async def _record(tx: Tx, outcome: NewVersion | Matched, of_id: VersionId, judge
         operator=commit.operator,
         authenticated_by=commit.authenticated_by,
         cause=cause,
-        changes=[*answer, Change(path="judged_by", after=judgement.judged_by), *whole("differences", differences)],
+        changes=[*answer, Change(path="judged_by", after=judgement.judged_by), *whole({"differences": differences})],
         correlation=publication.publication_id,
     )

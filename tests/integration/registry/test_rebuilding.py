@@ -147,7 +147,6 @@ async def test_a_rebuilt_registry_agrees_and_a_changed_row_is_named(
     assert sorted((one["table"], one["key"], one["column"]) for one in found) == [
         ("branch_move", "alpha/exp/same/1", None),
         ("version", "digits/2", "operator"),
-        ("version_file", "alpha/1/w", "locked_until"),
         ("version_file", "alpha/1/w", "version_id"),
         ("version_file", "digits/1/b.bin", "format"),
         ("version_file", "digits/1/b.bin", "locked_until"),

@@ -149,24 +149,31 @@ def test_what_was_refused_changes_nothing() -> None:
 
 @given(st.text(max_size=20_000) | st.dictionaries(st.text(max_size=60), st.text(max_size=256), max_size=60))
 def test_a_long_value_comes_back_whole_from_a_real_entry(value: Any) -> None:
-    log = Log().version(1, "main", None, *whole("description", value))
+    log = Log().version(1, "main", None, *whole({"description": value}))
     assert log.folded().versions[1]["description"] == value
     assert log.folded().problems == []
 
 
 @pytest.mark.parametrize("text", ['"' * 20_000, "\u00e9" * 20_000, "\u6f22" * 17_000])
 def test_the_longest_descriptions_fit(text: str) -> None:
-    assert Log().version(1, "main", None, *whole("description", text)).folded().versions[1]["description"] == text
+    assert Log().version(1, "main", None, *whole({"description": text})).folded().versions[1]["description"] == text
 
 
 def test_one_that_cannot_fit_is_told_not_lost_silently() -> None:
-    found = Log().version(1, "main", None, *whole("description", "\U0001f600" * 20_000)).folded()
+    found = Log().version(1, "main", None, *whole({"description": "\U0001f600" * 20_000})).folded()
     assert found.versions[1]["description"] is None
     assert "by its digest alone" in found.problems[0]
 
 
+def test_two_long_values_share_an_entrys_room() -> None:
+    tags = {f"tag{number}": "\u00e9" * 250 for number in range(80)}
+    found = Log().version(1, "main", None, *whole({"description": "\u00e9" * 20_000, "tags": tags})).folded()
+    assert found.versions[1]["description"] == "\u00e9" * 20_000
+    assert "holds tags by its digest alone" in found.problems[0]
+
+
 def test_pieces_of_two_values_do_not_mix() -> None:
-    both = [*whole("description", "a" * 3000), *whole("tags", {"x": "b" * 3000}), Change(path="files", after=1)]
+    both = [*whole({"description": "a" * 3000, "tags": {"x": "b" * 3000}}), Change(path="files", after=1)]
     found = {change["path"]: change["after"] for change in joined(change.model_dump() for change in both)}
     assert found == {"description": "a" * 3000, "tags": {"x": "b" * 3000}, "files": 1}
 

@@ -98,6 +98,7 @@ def test_the_script_hands_git_the_address_and_runs_nothing_else(tmp_path: Path, 
     "code",
     [
         {"repository": "ext::sh -c 'touch owned'", "commit": COMMIT},
+        {"repository": "rsync://example.org/a", "commit": COMMIT},
         {"repository": "--upload-pack=touch owned", "commit": COMMIT},
         {"repository": "https://example.org/a", "commit": "--orphan"},
         {"repository": "https://example.org/a", "commit": "main"},

@@ -118,8 +118,11 @@ class Manifests:
 
     async def _find(self, bucket: str, key: str, size: int | None) -> Stored | None:
         page = await self.blobs.list_versions(bucket, prefix=key)
+        # A listing has a key's newest version first; turned round, since times may be in whole seconds.
         listed = [
-            item for item in page.items if item.key == key and not item.is_delete_marker and size in (None, item.size)
+            item
+            for item in reversed(page.items)
+            if item.key == key and not item.is_delete_marker and size in (None, item.size)
         ]
         first: Stored | None = None
         for item in sorted(listed, key=lambda item: item.last_modified)[:_LOOKED_AT]:
