@@ -264,6 +264,8 @@ def _refusal(commit: Commit, model: ModelState, versions: Mapping[VersionId, Kno
             return Rejected("parent_is_itself", "a version cannot be its own parent", actual=parent.id)
         if parent.id not in versions:
             return parent_unknown(parent.id)
+    if publication.reproduces is not None and publication.reproduces not in versions:
+        return reproduces_unknown(publication.reproduces)
     return None
 
 
@@ -286,4 +288,15 @@ def parent_unknown(parent: str) -> Rejected:
         expected="the id of a committed version",
         actual=parent,
         hint="commit the parent first",
+    )
+
+
+def reproduces_unknown(of_id: str) -> Rejected:
+    """The version that a run is said to repeat is none."""
+    return Rejected(
+        "reproduces_unknown",
+        "the run is said to reproduce what is no version of this registry",
+        expected="the id of a committed version",
+        actual=of_id,
+        hint="name an existing version (muniment versions ls MODEL), or leave --reproduces out",
     )

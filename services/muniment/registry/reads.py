@@ -16,6 +16,7 @@ from muniment.ports.blobs import BlobStore, Location
 from muniment.ports.clock import Clock
 from muniment.registry.names import plain
 from muniment.registry.references import find_model, find_number, find_version
+from muniment.registry.reproductions import reproductions_of
 from muniment.registry.store import SQL
 from muniment.runtime.http.pages import Page
 
@@ -80,6 +81,7 @@ class Reads:
             files = await connection.fetch(SQL["files"], model_id, number)
             manifest = json.loads(row["manifest"])
             parents = await connection.fetch(SQL["parents"], model_id, number) if manifest.get("parents") else []
+            reproductions = await reproductions_of(connection, row)
         answer = _version_row(row, row["model"])
         answer["previous"] = row["previous_id"]
         answer["manifest"] = manifest
@@ -88,6 +90,7 @@ class Reads:
             "key": row["manifest_key"],
             "version_id": row["manifest_version_id"],
         }
+        answer |= reproductions
         answer["files"] = [_file(file) for file in files]
         answer["parents"] = [dict(parent) for parent in parents]
         return answer

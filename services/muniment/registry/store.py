@@ -70,6 +70,7 @@ async def load_state(tx: Tx, commits: Sequence[Commit]) -> State:
     }
     wanted = {commit.sealed.draft.id for commit in commits}
     wanted.update(parent.id for commit in commits for parent in commit.sealed.draft.publication.facts.parents)
+    wanted.update(of_id for commit in commits if (of_id := commit.sealed.draft.publication.reproduces))
     versions = await known_versions(tx.connection, wanted)
     branches = {commit.sealed.draft.publication.branch for commit in commits}
     rows = await tx.connection.fetch(SQL["heads"], [model.id for model in models.values()], list(branches))

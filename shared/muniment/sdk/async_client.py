@@ -27,6 +27,7 @@ from muniment.sdk.workshop import Workshop
 
 if TYPE_CHECKING:
     from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
+    from muniment.sdk.reproduce import Reproduction
     from muniment.sdk.transfer.progress import OnProgress
     from muniment.sdk.transfer.scan import Source
     from muniment.sdk.verify import Verification
@@ -127,6 +128,11 @@ class AsyncClient(AsyncNamingClient):
         from muniment.sdk.download import verifying
 
         return await self._run(verifying(ref, directory, on_progress=on_progress))
+
+    async def reproduce(self, ref: str, directory: str | os.PathLike[str]) -> Reproduction:
+        from muniment.sdk.reproduce import reproducing
+
+        return await self._run(reproducing(self._shop(), ref, directory))
 
     # -- audit and events
 

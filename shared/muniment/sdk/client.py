@@ -27,6 +27,7 @@ from muniment.sdk.workshop import Workshop
 
 if TYPE_CHECKING:
     from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
+    from muniment.sdk.reproduce import Reproduction
     from muniment.sdk.transfer.progress import OnProgress
     from muniment.sdk.transfer.scan import Source
     from muniment.sdk.verify import Verification
@@ -156,6 +157,15 @@ class Client(NamingClient):
         from muniment.sdk.download import verifying
 
         return self._run(verifying(ref, directory, on_progress=on_progress))
+
+    def reproduce(self, ref: str, directory: str | os.PathLike[str]) -> Reproduction:
+        """Write what it takes to run a version's training again into a new or empty folder; nothing is run.
+
+        Raises `Conflict` (`folder_not_empty`).
+        """
+        from muniment.sdk.reproduce import reproducing
+
+        return self._run(reproducing(self._shop(), ref, directory))
 
     # -- audit and events
 

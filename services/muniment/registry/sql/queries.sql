@@ -171,7 +171,9 @@ SELECT previous_number FROM version WHERE model_id = $1 AND number = $2
 SELECT m.id AS model_id, m.name AS model, v.number, v.id, v.branch, v.previous_number, p.id AS previous_id,
        v.stability, v.track, v.operator, v.committed_at, v.size_bytes, v.file_count, v.description, v.tags,
        v.publication_id, v.manifest, v.manifest_bucket, v.manifest_key, v.manifest_version_id,
-       v.manifest_locked_until, t.deleted_at, t.reason AS deleted_reason, t.operator AS deleted_by
+       v.manifest_locked_until, t.deleted_at, t.reason AS deleted_reason, t.operator AS deleted_by,
+       EXISTS (SELECT FROM reproduction r WHERE r.model_id = v.model_id AND r.number = v.number)
+           OR EXISTS (SELECT FROM reproduction r WHERE r.of_id = v.id) AS in_reproductions
 FROM model m
 JOIN version v ON v.model_id = m.id
     AND v.number = coalesce(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from muniment.cli import options
 from muniment.cli.arguments import Command, Option
@@ -66,6 +67,8 @@ def show(ref: str, /, *, at: At = None, common: Common = DEFAULTS) -> None:
             *((name, manifest.get(name)) for name in ("run_id", "experiment_id", "params", "hyperparams", "metrics")),
             ("datasets", [item.get("name") for item in manifest.get("datasets", [])]),
             ("parents", [f"{short(item['id'])} ({item['kind']})" for item in manifest.get("parents", [])]),
+            ("reproduces", _reproduction(found.raw.get("reproduces"))),
+            ("reproduced by", [_reproduction(item) for item in found.raw.get("reproduced_by") or []]),
             *(
                 (f"file {file['path']}", f"{size(file['size'])}  {file.get('format', '')}  sha256:{file['sha256']}")
                 for file in found.raw.get("files") or []
@@ -99,6 +102,10 @@ def describe(
             ("tags", found["tags"]),
         ],
     )
+
+
+def _reproduction(item: Mapping[str, Any] | None) -> str:
+    return f"{cell(item.get('model'))}/{item['number']} ({item['outcome']})" if item else ""
 
 
 @log_app.default
