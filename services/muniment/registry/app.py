@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from muniment.contracts import topics
 from muniment.registry.candidates import Candidates
+from muniment.registry.changing import Changes
 from muniment.registry.handlers import CommitValidated
 from muniment.registry.http import build_router
 from muniment.registry.keeping import Keeper
+from muniment.registry.measured import Measurements
+from muniment.registry.measuring import Measuring
 from muniment.registry.reads import Reads
 from muniment.registry.sealing import Sealer
 from muniment.registry.tracks import Tracks
@@ -23,7 +26,12 @@ def build(deps: Deps) -> Built:
     keeper = Keeper(deps.pool, deps.blobs, deps.clock, settings.registry.retention_margin_s)
     return Built(
         routes=(Route(topics.MODEL_VALIDATED, committing),),
-        router=build_router(reads, Candidates(deps.transactions, committing)),
+        router=build_router(
+            reads,
+            Candidates(deps.transactions, committing),
+            Measuring(Changes(deps.transactions)),
+            Measurements(deps.pool),
+        ),
         tasks=(keeper.run,),
     )
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
@@ -25,6 +25,7 @@ from muniment.sdk.wire import Wire
 from muniment.sdk.workshop import Workshop
 
 if TYPE_CHECKING:
+    from muniment.sdk.measuring import Given, MeasureOptions
     from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
     from muniment.sdk.transfer.progress import OnProgress
     from muniment.sdk.transfer.scan import Source
@@ -126,6 +127,37 @@ class AsyncClient:
         from muniment.sdk.download import verifying
 
         return await self._run(verifying(ref, directory, on_progress=on_progress))
+
+    # -- measurements
+
+    async def evaluate(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
+        from muniment.sdk.measuring import measuring
+
+        return await self._run(measuring("evaluation", ref, measurements, options))
+
+    async def observe(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
+        from muniment.sdk.measuring import measuring
+
+        return await self._run(measuring("observation", ref, measurements, options))
+
+    def series(
+        self,
+        model: str,
+        metric: str,
+        *,
+        dataset: str | None = None,
+        slice: str | None = None,  # noqa: A002  # reason: the word that the HTTP surface uses
+        over: Literal["versions", "time"] = "versions",
+        ref: str | None = None,
+    ) -> AsyncIterator[Json]:
+        from muniment.sdk.measuring import series
+
+        return self._each(series(model, metric, dataset, slice, over, ref), plain)
+
+    def divergences(self, model: str, *, state: Literal["holding", "broken"] | None = None) -> AsyncIterator[Json]:
+        from muniment.sdk.measuring import divergences
+
+        return self._each(divergences(model, state), plain)
 
     # -- audit and events
 
