@@ -67,7 +67,7 @@ async def test_a_hundred_thousand_points_go_in_as_one_batch_and_only_once(regist
     assert entry["changes"][0]["after"]["sha256"] == first["sha256"]
     told = [one for one in await registry.sent(topics.REGISTRY_CHANGED) if one["kind"] == "version-evaluated"]
     assert len(told) == 1
-    given["content"] = body + b"\n"
+    given["content"] = json.dumps(lines[0]).encode()
     await registry.refused("POST", "/models/digits/observations", "idempotency_key_reused", as_="ada", **given)
     page = await registry.get("/models/digits/series", metric="latency", over="time", ref="digits/1", limit=2)
     rest = await registry.get(

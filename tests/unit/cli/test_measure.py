@@ -81,15 +81,18 @@ def test_observe_sends_a_file(
         ("p.jsonl", "[1]\n", "line 1"),
     ],
 )
-def test_a_bad_file_is_told_by_its_line(run: Run, tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_a_bad_file_is_told_by_its_line(
+    run: Run, sent: list[tuple[str, list[Any]]], tmp_path: Path, name: str, text: str, told: str
+) -> None:
     (tmp_path / name).write_text(text)
     done = run("evaluate", "digits", "--file", tmp_path / name)
-    assert (done.code, told in done.err) == (2, True), done.err
+    assert (done.code, told in done.err, sent) == (2, True, []), done.err
 
 
-def test_metrics_or_a_file_not_both_and_not_neither(run: Run, tmp_path: Path) -> None:
+def test_metrics_or_a_file_not_both_and_not_neither(run: Run, sent: list[Any], tmp_path: Path) -> None:
     assert run("evaluate", "digits").code == 2
     assert run("evaluate", "digits", "--metric", "a=1", "--file", tmp_path / "p.csv").code == 2
+    assert sent == []
 
 
 def test_series_are_a_table_and_a_line(run: Run, sent: list[tuple[str, list[Any]]]) -> None:
