@@ -62,7 +62,7 @@ class Branches:
                 f"request {cause.id}",
                 new.reason,
             )
-            changes = [Change(path=f"branches/{new.name}", after=start["id"])]
+            changes = [Change(path="head", after=start["id"])]
             change.tell("branch-created", changes, branch=new.name, version=start["id"], number=start["number"])
             change.audit("branch.created", f"branches/{new.name}", changes, reason=new.reason)
             return await self._row(change, new.name)
@@ -101,10 +101,9 @@ async def find_branch(source: Any, model_id: int, name: str) -> asyncpg.Record:
 async def set_protected(change: Changing, name: str, *, protected: bool, reason: str | None) -> None:
     """Protect a branch, or no more."""
     await change.connection.execute(POINTERS["protect_branch"], change.model.id, name, protected)
-    changes = [Change(path=f"branches/{name}/protected", before=not protected, after=protected)]
+    changes = [Change(path="protected", before=not protected, after=protected)]
     change.tell("branch-changed", changes, branch=name, reason=reason)
-    action = "branch.protected" if protected else "branch.unprotected"
-    event = change.audit(action, f"branches/{name}", changes, reason=reason)
+    event = change.audit("branch.protected", f"branches/{name}", changes, reason=reason)
     await change.keep(event, "branch.protected", name, not protected, protected)
 
 
@@ -121,7 +120,7 @@ async def set_closed(change: Changing, name: str, row: asyncpg.Record, *, closed
         change.tx.now if closed else None,
         change.by.operator if closed else None,
     )
-    changes = [Change(path=f"branches/{name}/closed", before=not closed, after=closed)]
+    changes = [Change(path="closed", before=not closed, after=closed)]
     change.tell("branch-changed", changes, branch=name, reason=reason)
     event = change.audit("branch.closed" if closed else "branch.reopened", f"branches/{name}", changes, reason=reason)
     await change.keep(event, "branch.closed", name, not closed, closed)

@@ -13,7 +13,7 @@ from muniment.contracts.errors import PreconditionFailed
 from muniment.contracts.events import Cause, Change
 from muniment.contracts.identity import Principal
 from muniment.contracts.ids import ModelName
-from muniment.contracts.model import Line, Payload, Word
+from muniment.contracts.model import Line, Payload, Word, rfc3339
 from muniment.registry.changing import Changes, Changing
 from muniment.registry.gates import Contract, Freeze
 from muniment.registry.pointers import version_deleted
@@ -103,9 +103,15 @@ class Contracts:
                     change.tx.now,
                     by.operator,
                 )
-                changes = [Change(path="contract/freeze", before=before and before.reason, after=why and why.reason)]
+                changes = [
+                    Change(
+                        path="frozen_at", before=before and rfc3339(before.at), after=why and rfc3339(change.tx.now)
+                    ),
+                    Change(path="frozen_by", before=before and before.by, after=why and by.operator),
+                    Change(path="freeze_reason", before=before and before.reason, after=why and why.reason),
+                ]
                 change.tell("contract-changed", changes, reason=reason)
-                change.audit("contract.frozen" if why else "contract.unfrozen", "contract", changes, reason=reason)
+                change.audit("contract.changed", "contract", changes, reason=reason)
             return await _row(change)
 
     async def approve(self, model: ModelName, approval: Approval, by: Principal, cause: Cause) -> Any:
@@ -167,9 +173,7 @@ async def put_demands(change: Changing, demands: Demands) -> None:
         change.by.operator,
     )
     changes = [
-        Change(path=f"contract/{name}", before=before[name], after=fields[name])
-        for name in fields
-        if before[name] != fields[name]
+        Change(path=name, before=before[name], after=fields[name]) for name in fields if before[name] != fields[name]
     ]
     change.tell("contract-changed", changes, reason=demands.reason)
     event = change.audit("contract.changed", "contract", changes, reason=demands.reason)
@@ -209,5 +213,5 @@ def contract_of(row: asyncpg.Record | None) -> Contract:
         tolerances=tuple(Tolerance.model_validate(fields) for fields in json.loads(row["tolerances"])),
         checks=tuple(row["checks"]),
         approvals=row["approvals"],
-        freeze=None if row["frozen_at"] is None else Freeze(row["frozen_by"], row["freeze_reason"]),
+        freeze=None if row["frozen_at"] is None else Freeze(row["frozen_by"], row["freeze_reason"], row["frozen_at"]),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from muniment.contracts.events import Gate
 from muniment.contracts.ids import VersionId
@@ -20,6 +21,7 @@ class Freeze:
 
     by: str
     reason: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,12 +30,12 @@ from muniment.registry.commits import record
 from muniment.registry.contract import contract_of, contract_row
 from muniment.registry.domain import Commit, NewVersion, Refused, Sealed, draft
 from muniment.registry.gates import Candidate
+from muniment.registry.measuring import values_of
 from muniment.registry.merging import merged
 from muniment.registry.pointers import move
 from muniment.registry.references import find_version
 from muniment.registry.sealing import Sealer
 from muniment.registry.store import POINTERS, SQL
-from muniment.registry.tolerances import Measured, Values
 from muniment.registry.tracks import Tracks
 
 _TRIES = 5
@@ -301,7 +300,7 @@ async def _gates(source: Any, target: asyncpg.Record, now: asyncpg.Record | None
         number=number,
         id=target["id"],
         author=target["operator"],
-        values=await _values(source, model_id, number),
+        values=await values_of(source, model_id, number),
         deleted=target["deleted_reason"],
         was_baseline=await source.fetchval(POINTERS["last_move_to"], model_id, BASELINE, number) is not None,
         checks={row["name"]: row["passed"] for row in checks},
@@ -309,13 +308,8 @@ async def _gates(source: Any, target: asyncpg.Record, now: asyncpg.Record | None
     )
     contract = contract_of(await contract_row(source, model_id))
     return gating.judge_gates(
-        contract, candidate, None if now is None else await _values(source, model_id, now["number"])
+        contract, candidate, None if now is None else await values_of(source, model_id, now["number"])
     )
-
-
-async def _values(source: Any, model_id: int, number: int) -> Values:
-    manifest = json.loads(await source.fetchval(SQL["manifest_of"], model_id, number))
-    return {Measured(name): float(value) for name, value in manifest.get("metrics", {}).items()}
 
 
 def _shut(what: str, target: asyncpg.Record, gates: Sequence[Gate]) -> Conflict:

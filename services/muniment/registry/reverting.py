@@ -90,7 +90,9 @@ async def _pointer(change: Changing, name: str, before: int | None, after: int |
         return
     if row is None:
         await change.check_free(name)
-    await move(change, name, "revert", row, await change.version(f"{change.model.name}/{before}"), reason)
+    await move(
+        change, name, "revert", row, await change.version(f"{change.model.name}/{before}"), reason, "pointer.reverted"
+    )
 
 
 async def _protected(change: Changing, name: str, before: bool, after: bool, reason: str) -> None:

@@ -61,6 +61,15 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
         ),
     ),
     (
+        "Measure",
+        (
+            ("evaluate", "measure:evaluate_app", "Append evaluations of a version: they count for promotion"),
+            ("observe", "measure:observe_app", "Append observations of a version, from production"),
+            ("series", "measure:series_app", "A metric over the versions of a model, or over time"),
+            ("divergences", "measure:divergences_app", "How the baseline's tolerances stand"),
+        ),
+    ),
+    (
         "Listen and look back",
         (
             ("watch", "watch:app", "Print events as they come"),

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
@@ -26,6 +26,7 @@ from muniment.sdk.wire import Wire
 from muniment.sdk.workshop import Workshop
 
 if TYPE_CHECKING:
+    from muniment.sdk.measuring import Given, MeasureOptions
     from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
     from muniment.sdk.reproduce import Reproduction
     from muniment.sdk.transfer.progress import OnProgress
@@ -133,6 +134,37 @@ class AsyncClient(AsyncNamingClient):
         from muniment.sdk.reproduce import reproducing
 
         return await self._run(reproducing(self._shop(), ref, directory))
+
+    # -- measurements
+
+    async def evaluate(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
+        from muniment.sdk.measuring import measuring
+
+        return await self._run(measuring("evaluation", ref, measurements, options))
+
+    async def observe(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
+        from muniment.sdk.measuring import measuring
+
+        return await self._run(measuring("observation", ref, measurements, options))
+
+    def series(
+        self,
+        model: str,
+        metric: str,
+        *,
+        dataset: str | None = None,
+        slice: str | None = None,  # noqa: A002  # reason: the word that the HTTP surface uses
+        over: Literal["versions", "time"] = "versions",
+        ref: str | None = None,
+    ) -> AsyncIterator[Json]:
+        from muniment.sdk.measuring import series
+
+        return self._each(series(model, metric, dataset, slice, over, ref), plain)
+
+    def divergences(self, model: str, *, state: Literal["holding", "broken"] | None = None) -> AsyncIterator[Json]:
+        from muniment.sdk.measuring import divergences
+
+        return self._each(divergences(model, state), plain)
 
     # -- audit and events
 

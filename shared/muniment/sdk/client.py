@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
@@ -26,6 +26,7 @@ from muniment.sdk.wire import Wire
 from muniment.sdk.workshop import Workshop
 
 if TYPE_CHECKING:
+    from muniment.sdk.measuring import Given, MeasureOptions
     from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
     from muniment.sdk.reproduce import Reproduction
     from muniment.sdk.transfer.progress import OnProgress
@@ -166,6 +167,47 @@ class Client(NamingClient):
         from muniment.sdk.reproduce import reproducing
 
         return self._run(reproducing(self._shop(), ref, directory))
+
+    # -- measurements
+
+    def evaluate(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
+        """Append evaluations of a version: `{"accuracy": 0.97}`, or mappings with `metric`, `value` and more.
+
+        They count for promotion; observations do not. The answer names the `divergences` from the baseline's
+        tolerances that began or ended. Raises `Rejected` where a row is at fault, naming it.
+        """
+        from muniment.sdk.measuring import measuring
+
+        return self._run(measuring("evaluation", ref, measurements, options))
+
+    def observe(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
+        """Append observations of a version, from production, as `evaluate` does evaluations."""
+        from muniment.sdk.measuring import measuring
+
+        return self._run(measuring("observation", ref, measurements, options))
+
+    def series(
+        self,
+        model: str,
+        metric: str,
+        *,
+        dataset: str | None = None,
+        slice: str | None = None,  # noqa: A002  # reason: the word that the HTTP surface uses
+        over: Literal["versions", "time"] = "versions",
+        ref: str | None = None,
+    ) -> Iterator[Json]:
+        """A metric over versions (`number`, `id`, `value`, `source`, `at`), or over time: the observations of the
+        version that `ref` names, by default the baseline.
+        """
+        from muniment.sdk.measuring import series
+
+        return self._each(series(model, metric, dataset, slice, over, ref), plain)
+
+    def divergences(self, model: str, *, state: Literal["holding", "broken"] | None = None) -> Iterator[Json]:
+        """How the baseline's tolerances stand, and since when those that are broken are."""
+        from muniment.sdk.measuring import divergences
+
+        return self._each(divergences(model, state), plain)
 
     # -- audit and events
 

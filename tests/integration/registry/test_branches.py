@@ -28,7 +28,7 @@ async def test_a_branch_starts_where_it_is_told_and_its_first_version_has_that_o
     shown = await registry.get("/models/digits/branches/exp/a")
     assert [(move["from_number"], move["to_number"]) for move in shown["moves"]] == [(1, 3), (None, 1)]
     [entry] = [one for one in await registry.audits("branch.created") if one["resource"].endswith("exp/a")]
-    assert entry["changes"] == [{"path": "branches/exp/a", "after": first["id"]}]
+    assert entry["changes"] == [{"path": "head", "after": first["id"]}]
     assert (entry["operator"], entry["reason"]) == ("muniment|ada", "try")
 
 

@@ -28,6 +28,8 @@ AIMED: dict[str, tuple[dict[str, str], Any]] = {
     "promote": ({}, {**REF, "reason": "x"}),
     "rollback": ({}, {"to": "digits/2", "reason": "x"}),
     "revert": ({}, {"event_id": "x", "reason": "x"}),
+    "evaluate": ({}, {**REF, "measurements": [{"metric": "a", "value": 1.0}]}),
+    "observe": ({}, {**REF, "measurements": [{"metric": "a", "value": 1.0}]}),
     "describe": ({}, {**REF, "description": "x"}),
 }
 

@@ -207,6 +207,7 @@ ACTIONS: Final[Mapping[str, Apply]] = {
     "baseline.promoted": _moved_by("promote"),
     "baseline.rolled_back": _moved_by("rollback"),
     "pointer.reverted": _moved_by("revert"),
+    "baseline.reverted": _moved_by("revert"),
     "release.published": _release_published,
     "contract.changed": _contract_changed,
     "candidate.added": _candidate_added,

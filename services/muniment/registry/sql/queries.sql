@@ -186,9 +186,6 @@ LEFT JOIN version p ON p.model_id = v.model_id AND p.number = v.previous_number
 LEFT JOIN tombstone t ON t.model_id = v.model_id AND t.number = v.number
 WHERE m.name_key = $1
 
--- name: manifest_of
-SELECT manifest FROM version WHERE model_id = $1 AND number = $2
-
 -- name: named
 -- What a name of a model means: its kind and the version's number.
 SELECT 'branch' AS kind, head_number AS number FROM branch WHERE model_id = $1 AND name = $2
