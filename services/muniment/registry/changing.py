@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -21,7 +21,10 @@ from muniment.contracts.ids import ModelName, VersionId, model_key, printable
 from muniment.contracts.model import Payload
 from muniment.registry.references import find_version
 from muniment.registry.store import SQL
-from muniment.runtime.delivery.transaction import Connection, Transactions, Tx
+from muniment.runtime.delivery.transaction import Transactions, Tx
+
+if TYPE_CHECKING:
+    from muniment.runtime.delivery.transaction import Connection
 
 
 @dataclass(frozen=True, slots=True)
