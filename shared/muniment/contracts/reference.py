@@ -30,7 +30,7 @@ _RANGE: Final = re.compile(r"[0-9^~<>=*].*|.*[|].*", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A parsed reference. `value` is the name, the number, the release or range, or `sha256:` and hexadecimal digits."""
+    """A parsed reference. `value` is the name, the number, the release, the range, or `sha256:` and digits."""
 
     model: ModelName
     kind: Literal["name", "number", "digest", "release", "range"]

@@ -67,7 +67,9 @@ class SemverRange:
         """Two keys of precedence that all versions of the range lie between, both included: where to look for them."""
         lows, highs = [], []
         for comparators in self.alternatives:
-            lows.append(max((one.version.precedence for one in comparators if one.operator in {">=", ">", "="}), default=b""))
+            lows.append(
+                max((one.version.precedence for one in comparators if one.operator in {">=", ">", "="}), default=b"")
+            )
             ends = [one.version.precedence for one in comparators if one.operator in {"<=", "<", "="}]
             highs.append(min(ends, default=b"\xff"))
         return min(lows), max(highs)
@@ -179,6 +181,7 @@ def _invalid(text: str) -> Rejected:
     return Rejected(
         "range_invalid",
         "the range of semantic versions is not understood",
-        expected=f"such as ^1.2, ~1.2.3, 1.x, '>=1.2 <2', '1.2 - 1.4', '^1 || ^3' or *; at most {MAX_LENGTH} characters",
+        expected="such as ^1.2, ~1.2.3, 1.x, '>=1.2 <2', '1.2 - 1.4', '^1 || ^3' or *, "
+        f"at most {MAX_LENGTH} characters",
         actual=repr(text[:220]),
     )

@@ -128,7 +128,9 @@ def test_ranges_hold_what_npm_says(text: str, inside: str, outside: str) -> None
     assert [one for one in outside.split() if parse_semver(one) in wanted] == []
 
 
-@pytest.mark.parametrize("text", ["", "^", "^v1", "1.2.3.4", "^1 ||", "01.x", "1 -2", "a", "^1^2", ">=1.2<2", "1.2-rc", "^" * 201])
+@pytest.mark.parametrize(
+    "text", ["", "^", "^v1", "1.2.3.4", "^1 ||", "01.x", "1 -2", "a", "^1^2", ">=1.2<2", "1.2-rc", "^" * 201]
+)
 def test_what_is_no_range_is_refused(text: str) -> None:
     with pytest.raises(Rejected) as caught:
         parse_range(text)
@@ -139,9 +141,11 @@ PARTIALS = st.one_of(
     SMALL.map(str), st.from_regex(r"[0-3](\.[0-3x]){0,2}", fullmatch=True), st.sampled_from(["*", "1.2.3-rc.1"])
 )
 RANGES = st.lists(
-    st.lists(st.tuples(st.sampled_from(["", "^", "~", ">", ">=", "<", "<=", "="]), PARTIALS).map("".join), min_size=1, max_size=2).map(
-        " ".join
-    ),
+    st.lists(
+        st.tuples(st.sampled_from(["", "^", "~", ">", ">=", "<", "<=", "="]), PARTIALS).map("".join),
+        min_size=1,
+        max_size=2,
+    ).map(" ".join),
     min_size=1,
     max_size=2,
 ).map(" || ".join)

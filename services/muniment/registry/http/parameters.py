@@ -13,5 +13,6 @@ from muniment.runtime.http.pages import Page, page_of
 Reader = Annotated[Principal, Depends(role("reader"))]
 Writer = Annotated[Principal, Depends(role("writer"))]
 Promoter = Annotated[Principal, Depends(role("promoter"))]
+Admin = Annotated[Principal, Depends(role("admin"))]
 Paged = Annotated[Page, Depends(page_of)]
 Json = dict[str, Any]
