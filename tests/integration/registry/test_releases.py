@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from muniment.contracts import topics
-from muniment.contracts.errors import Transient
+from muniment.contracts.errors import NotFound, Transient
 from muniment.contracts.ids import VersionId
 from muniment.ports.blobs import Location, ObjectLocked
 from muniment.ports.clock import SystemClock
 from muniment.registry.keeping import Keeper
+from muniment.registry.references import find_version
 
 from .conftest import BUCKET, Registry
 
@@ -242,6 +243,19 @@ async def test_releases_are_listed_and_chosen_by_precedence(registry: Registry) 
     problem = await registry.refused("GET", "/resolve", "reference_not_found", params={"ref": "digits@4"})
     assert "digits/4" in problem["hint"]
     assert (await registry.get("/resolve", ref="digits/1"))["stability"] == "stable"
+
+
+async def test_a_range_means_what_was_released_at_the_moment(registry: Registry) -> None:
+    await registry.commit()
+    await release(registry, "1.0.0", "digits/1")
+    moment = SystemClock().now()
+    await registry.commit()
+    await release(registry, "1.1.0", "digits/2")
+    assert (await find_version(registry.pool, "digits@^1"))["release"] == "1.1.0"
+    assert (await find_version(registry.pool, "digits@^1", moment))["release"] == "1.0.0"
+    with pytest.raises(NotFound) as caught:
+        await find_version(registry.pool, "digits@1.1.0", moment)
+    assert caught.value.code == "reference_not_found"
 
 
 async def test_a_prerelease_is_not_stable(registry: Registry) -> None:
