@@ -20,8 +20,12 @@ from muniment.registry.names import Names
 from muniment.registry.pointers import Pointers
 from muniment.registry.promotion import Promotions
 from muniment.registry.reads import Reads
+from muniment.registry.release_bytes import ReleaseBytes
+from muniment.registry.release_reads import ReleaseReads
+from muniment.registry.releases import Releases
 from muniment.registry.reverting import Reverting
 from muniment.registry.sealing import Sealer
+from muniment.registry.track_changes import TrackChanges
 from muniment.registry.tracks import Tracks
 from muniment.runtime.delivery.handler import Route
 from muniment.runtime.service import Built, Deps, Service
@@ -45,6 +49,8 @@ def build(deps: Deps) -> Built:
     http.add_pointers(router, names, Pointers(changes))
     http.add_contract(router, names, Contracts(changes))
     http.add_promotion(router, reads, promotions, Reverting(changes, promotions), Describing(changes))
+    http.add_releases(router, ReleaseReads(deps.pool), Releases(changes, sealer, tracks, ReleaseBytes(deps.blobs)))
+    http.add_tracks(router, TrackChanges(deps.transactions, deps.blobs, tracks, deps.settings.s3.bucket))
     http.add_measurements(router, Measuring(changes), Measurements(deps.pool))
     http.add_versions(router, reads)
     return Built(

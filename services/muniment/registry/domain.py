@@ -22,11 +22,30 @@ EXPERIMENTAL: Final = "experimental"
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Where versions are kept and under which rules. `retention_s` is counted from the commit."""
+    """Where versions are kept and under which rules. `retention_s` is counted from the commit.
+
+    `bucket` is where releases go (None: the default one); `formats` is what files may be (None: anything); `checks`
+    must have been passed by what is promoted on the track or released into it.
+    """
 
     name: str
     lock_mode: str
     retention_s: int
+    bucket: str | None = None
+    formats: frozenset[str] | None = None
+    checks: tuple[str, ...] = ()
+
+    def check_formats(self, formats: Iterable[tuple[str, str]]) -> None:
+        """Raise `Rejected` (`format_not_allowed`) for the first (path, format) that the track does not take."""
+        for path, found in formats:
+            if self.formats is not None and found not in self.formats:
+                raise Rejected(
+                    "format_not_allowed",
+                    f"the track {self.name!r} does not take {path}",
+                    expected=f"one of {', '.join(sorted(self.formats))}",
+                    actual=found,
+                    hint="convert the file, or choose another track: --track NAME",
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,17 +164,23 @@ class Plan:
 
 
 def draft(publication: ModelValidated, tracks: Mapping[str, Track]) -> Draft:
-    """The draft of a publication. Raises `Rejected` (`track_unknown`)."""
-    name = publication.track or default_track(publication.branch)
-    track = tracks.get(name)
-    if track is None:
-        raise Rejected("track_unknown", f"there is no track {name!r}", expected=f"one of {sorted(tracks)}", actual=name)
+    """The draft of a publication. Raises `Rejected` (`track_unknown`, `format_not_allowed`)."""
+    track = find_track(tracks, publication.track or default_track(publication.branch))
+    track.check_formats((file.path, file.format) for file in publication.files)
     files = tuple(
         ManifestFile(path=file.path, size=file.size, sha256=file.sha256, format=file.format, role=file.role)
         for file in publication.files
     )
     text = manifest_bytes(Manifest(model=publication.model, files=files, facts=publication.facts))
     return Draft(publication, text, manifest_id(text), track)
+
+
+def find_track(tracks: Mapping[str, Track], name: str) -> Track:
+    """The track with this name. Raises `Rejected` (`track_unknown`)."""
+    track = tracks.get(name)
+    if track is None:
+        raise Rejected("track_unknown", f"there is no track {name!r}", expected=f"one of {sorted(tracks)}", actual=name)
+    return track
 
 
 def default_track(branch: str) -> str:

@@ -37,7 +37,7 @@ class CommitValidated(Handler[ModelValidated, Sealed | None]):
         publication = item.data
         if publication.commit == "manual":
             return None
-        made = draft(publication, await self.tracks.all())
+        made = draft(publication, await self.tracks.all(knowing=publication.track))
         await self.check(publication, patient=item.attempt <= _PARENT_PATIENCE)
         return await self.sealer.seal(made)
 

@@ -35,7 +35,8 @@ from muniment.registry.merging import merged
 from muniment.registry.pointers import move
 from muniment.registry.references import find_version
 from muniment.registry.sealing import Sealer
-from muniment.registry.store import POINTERS, SQL
+from muniment.registry.store import POINTERS, RELEASES, SQL, track_of
+from muniment.registry.track_rules import check_gates
 from muniment.registry.tracks import Tracks
 
 _TRIES = 5
@@ -307,9 +308,9 @@ async def _gates(source: Any, target: asyncpg.Record, now: asyncpg.Record | None
         approved_by=[row["operator"] for row in words if row["approved"]],
     )
     contract = contract_of(await contract_row(source, model_id))
-    return gating.judge_gates(
-        contract, candidate, None if now is None else await values_of(source, model_id, now["number"])
-    )
+    track = track_of(await source.fetchrow(RELEASES["track"], target["track"]))
+    baseline = None if now is None else await values_of(source, model_id, now["number"])
+    return (*gating.judge_gates(contract, candidate, baseline), *check_gates(track, candidate.checks))
 
 
 def _shut(what: str, target: asyncpg.Record, gates: Sequence[Gate]) -> Conflict:

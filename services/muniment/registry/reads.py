@@ -16,6 +16,7 @@ from muniment.ports.blobs import BlobStore, Location
 from muniment.ports.clock import Clock
 from muniment.registry.names import plain
 from muniment.registry.references import find_model, find_number, find_version
+from muniment.registry.release_reads import file_row, files_of, manifest_of, release_part
 from muniment.registry.reproductions import reproductions_of
 from muniment.registry.store import SQL
 from muniment.runtime.http.pages import Page
@@ -73,12 +74,15 @@ class Reads:
         return page.answer(rows, item=_candidate, key=lambda row: (row["seq"],))
 
     async def version(self, ref: str, at: datetime | None = None) -> Json:
-        """A version with its manifest, files and parents: what the reference names now, or named at a moment."""
+        """A version with its manifest, files and parents: what the reference names now, or named at a moment.
+
+        Where a release is named: its own `release` and files.
+        """
         # One connection for all: each that goes back to the pool costs a round trip to reset it.
         async with self.pool.acquire(timeout=30) as connection:
             row = await find_version(connection, ref, at)
             model_id, number = row["model_id"], row["number"]
-            files = await connection.fetch(SQL["files"], model_id, number)
+            files = await files_of(connection, row)
             manifest = json.loads(row["manifest"])
             parents = await connection.fetch(SQL["parents"], model_id, number) if manifest.get("parents") else []
             reproductions = await reproductions_of(connection, row)
@@ -91,7 +95,8 @@ class Reads:
             "version_id": row["manifest_version_id"],
         }
         answer |= reproductions
-        answer["files"] = [_file(file) for file in files]
+        answer["release"] = release_part(row)
+        answer["files"] = [file_row(file) for file in files]
         answer["parents"] = [dict(parent) for parent in parents]
         return answer
 
@@ -101,25 +106,26 @@ class Reads:
         return await self.version(f"{row['model']}/{row['number']}")
 
     async def manifest(self, ref: str) -> bytes:
-        """The canonical manifest: its SHA-256 is the version's id."""
+        """The canonical manifest: its SHA-256 is the version's id, or the release's where one is named."""
         async with self.pool.acquire(timeout=30) as connection:
-            return bytes((await find_version(connection, ref))["manifest"])
+            return manifest_of(await find_version(connection, ref))
 
     async def downloads(self, ref: str) -> Json:
-        """Presigned GETs by version-id for every file of a version."""
+        """Presigned GETs by version-id for every file of a version, or of a release where one is named."""
         async with self.pool.acquire(timeout=30) as connection:
             row = await find_version(connection, ref)
-            files = await connection.fetch(SQL["files"], row["model_id"], row["number"])
+            files = await files_of(connection, row)
         expires = timedelta(seconds=self.download_expiry_s)
         items = []
         for file in files:
             place = Location(file["bucket"], file["key"], file["version_id"])
             url = await self.blobs.presign_get(place, expires=expires, filename=file["path"].rsplit("/", 1)[-1])
-            items.append({**_file(file), "url": url})
+            items.append({**file_row(file), "url": url})
         return {
             "id": row["id"],
             "model": row["model"],
             "number": row["number"],
+            "release": release_part(row),
             "expires_at": rfc3339(self.clock.now() + expires),
             "files": items,
         }
@@ -175,16 +181,4 @@ def _version_row(row: asyncpg.Record, model: str) -> Json:
         "description": row["description"],
         "tags": json.loads(row["tags"]),
         "publication": str(row["publication_id"]),
-    }
-
-
-def _file(row: asyncpg.Record) -> Json:
-    return {
-        "path": row["path"],
-        "sha256": row["sha256"],
-        "size": row["size"],
-        "format": row["format"],
-        "role": row["role"],
-        "location": {"bucket": row["bucket"], "key": row["key"], "version_id": row["version_id"]},
-        "lock": {"mode": row["lock_mode"], "until": rfc3339(row["locked_until"])},
     }

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
 from muniment.contracts.errors import Conflict, NotFound
 from muniment.contracts.ids import ModelName, model_key
 from muniment.contracts.reference import BASELINE, Reference, parse_reference
-from muniment.registry.store import SQL
+from muniment.contracts.semver import parse_semver
+from muniment.contracts.semver_range import parse_range
+from muniment.registry.store import RELEASES, SQL
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
 
     Source = asyncpg.Pool[Any] | asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
     """What runs a statement: the pool, or the connection that a read or a transaction keeps for several."""
+
+_CANDIDATES_AT_ONCE: Final = 200
+_PAGES_OF_CANDIDATES: Final = 50
 
 
 async def find_model(source: Source, name: ModelName) -> asyncpg.Record:
@@ -30,10 +35,11 @@ async def find_model(source: Source, name: ModelName) -> asyncpg.Record:
 async def find_version(source: Source, ref: str, at: datetime | None = None) -> asyncpg.Record:
     """The row (statement `version`) of the version that a reference names: one statement where it names one now.
 
+    Where it names a release, the row's `release` columns tell of that. A range costs one more statement.
     A deleted version is found, too: `deleted_at` tells. Raises `Rejected` (`reference_invalid`), `NotFound`
     (`model_not_found`, `version_not_found`, `reference_not_found`) and `Conflict` (`reference_ambiguous`).
     """
-    reference = parse_reference(ref)
+    reference = await pinned(source, parse_reference(ref), at)
     key = model_key(reference.model)
     row: asyncpg.Record | None = None
     if at is None and reference.kind == "number":
@@ -43,10 +49,48 @@ async def find_version(source: Source, ref: str, at: datetime | None = None) -> 
     if row is None:
         model = await find_model(source, reference.model)
         number = await find_number(source, reference, model, at)
-        row = await source.fetchrow(SQL["version"], key, number, None)
+        release = reference.value if reference.kind == "release" else None
+        row = await source.fetchrow(SQL["version"], key, number, release)
     if row is None:
         raise NotFound("version_not_found", f"{ref} names no version", actual=ref, hint="muniment versions ls MODEL")
     return row
+
+
+async def pinned(source: Source, reference: Reference, at: datetime | None = None) -> Reference:
+    """The reference, with the release that a range means in the range's place: the highest that there is in it.
+
+    Looks at 10,000 releases between the range's ends at most. Raises `NotFound` (`model_not_found`,
+    `reference_not_found`).
+    """
+    if reference.kind != "range":
+        return reference
+    wanted = parse_range(reference.value)
+    key = model_key(reference.model)
+    low, high = wanted.hull()
+    for page in range(_PAGES_OF_CANDIDATES):
+        seen = min(page, 1)  # the page before ended with the release that this one begins with
+        rows = await source.fetch(
+            RELEASES["releases_between"], key, low, high, wanted.names_prerelease, at, _CANDIDATES_AT_ONCE, seen
+        )
+        for row in rows:
+            if parse_semver(row["semver"]) in wanted:
+                return Reference(reference.model, "release", row["semver"])
+        if len(rows) < _CANDIDATES_AT_ONCE:
+            break
+        high = rows[-1]["precedence"]
+    model = await find_model(source, reference.model)
+    highest = await source.fetch(RELEASES["list_releases"], model["id"], None, 5)
+    known = ", ".join(row["semver"] for row in highest)
+    name = model["name"]
+    raise NotFound(
+        "reference_not_found",
+        f"no release of {name} is in the range {reference.value}{_then(at)}",
+        expected=f"a range that holds one of {known}" if known else "a range that holds a release; there is none yet",
+        actual=reference.value,
+        hint=f"muniment versions show {name}/{reference.value} is the version with that number"
+        if reference.value.isdigit()
+        else f"muniment release ls {name}",
+    )
 
 
 async def find_number(source: Source, reference: Reference, model: asyncpg.Record, at: datetime | None = None) -> int:
@@ -54,6 +98,7 @@ async def find_number(source: Source, reference: Reference, model: asyncpg.Recor
 
     Raises as `find_version`.
     """
+    reference = await pinned(source, reference, at)
     last = model["versions"]
     if at is not None:
         last = await source.fetchval(SQL["last_number_then"], model["id"], at) or 0

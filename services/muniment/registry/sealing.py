@@ -12,23 +12,25 @@ Neither needs the other, so they go out together; only when both are done may a 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 from muniment.contracts.errors import Misconfigured, NotFound, Rejected, Transient
-from muniment.contracts.events import ValidatedFile
+from muniment.contracts.events import ValidatedFile, VersionFile
 from muniment.ports.blobs import BlobStore, Location, Lock
 from muniment.ports.clock import Clock
-from muniment.registry.domain import Draft, Sealed
+from muniment.registry.domain import Draft, Sealed, Track
 from muniment.runtime.stop_point import reached
 
+LockedFile = ValidatedFile | VersionFile
 _LOCKS_AT_ONCE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """Seals drafts in one bucket."""
+    """Seals drafts; their manifests go into one bucket."""
 
     blobs: BlobStore
     clock: Clock
@@ -40,15 +42,36 @@ class Sealer:
         Raises `Rejected` (`bytes_missing`) when a validated version-id is gone, `Transient` when the store does not
         answer, `Misconfigured` when it refuses a lock: a version is never recorded without one.
         """
-        until = self.clock.now() + timedelta(seconds=draft.track.retention_s)
-        lock = Lock(mode=draft.track.lock_mode, until=until)  # type: ignore[arg-type]  # reason: the table's CHECK allows just the two modes
+        lock = self.lock_of(draft.track)
+
+        async def lock_files() -> None:
+            await self.lock_files(draft.publication.files, lock)
+            reached("registry.bytes-locked")
+
+        async def write_manifest() -> Location:
+            key = f"manifests/{draft.publication.model}/{draft.id.removeprefix('sha256:')}.json"
+            return await self.write_manifest(self.bucket, key, draft.manifest, lock)
+
+        _, manifest = await asyncio.gather(lock_files(), write_manifest())
+        return Sealed(draft, manifest, lock.until)
+
+    def lock_of(self, track: Track) -> Lock:
+        """The lock that a track asks for what is committed now."""
+        until = self.clock.now() + timedelta(seconds=track.retention_s)
+        return Lock(mode=track.lock_mode, until=until)  # type: ignore[arg-type]  # reason: the table's CHECK allows just the two modes
+
+    async def lock_files(self, files: Sequence[LockedFile], lock: Lock) -> list[Lock]:
+        """Lock exactly these version-ids; the locks that hold then, in order: a longer or stricter one stays.
+
+        Raises `Rejected` (`bytes_missing`).
+        """
         slots = asyncio.Semaphore(_LOCKS_AT_ONCE)
 
-        async def lock_file(file: ValidatedFile) -> None:
+        async def lock_file(file: LockedFile) -> Lock:
             place = Location(file.location.bucket, file.location.key, file.location.version_id)
             async with slots:
                 try:
-                    await self.blobs.lock(place, lock)
+                    return await self.blobs.lock(place, lock)
                 except NotFound as error:
                     raise Rejected(
                         "bytes_missing",
@@ -58,24 +81,17 @@ class Sealer:
                         hint="publish the files again",
                     ) from error
 
-        async def lock_files() -> None:
-            await asyncio.gather(*(lock_file(file) for file in draft.publication.files))
-            reached("registry.bytes-locked")
+        return await asyncio.gather(*(lock_file(file) for file in files))
 
-        async def write_manifest() -> Location:
-            put = await self.blobs.put_once(
-                self.bucket,
-                f"manifests/{draft.publication.model}/{draft.id.removeprefix('sha256:')}.json",
-                draft.manifest,
-                content_type="application/json",
-                lock=lock,
-            )
-            reached("registry.manifest-written")
-            await self._check(put.location, lock)
-            return put.location
+    async def write_manifest(self, bucket: str, key: str, text: bytes, lock: Lock) -> Location:
+        """Write a manifest that is named by its digest, with its lock, and look at it.
 
-        _, manifest = await asyncio.gather(lock_files(), write_manifest())
-        return Sealed(draft, manifest, until)
+        Raises `Transient` (`store_inconsistent`) and `Misconfigured` (`lock_refused`).
+        """
+        put = await self.blobs.put_once(bucket, key, text, content_type="application/json", lock=lock)
+        reached("registry.manifest-written")
+        await self._check(put.location, lock)
+        return put.location
 
     async def _check(self, manifest: Location, lock: Lock) -> None:
         try:

@@ -16,6 +16,7 @@ from muniment.runtime.sql import load_queries
 
 SQL = load_queries("muniment.registry")
 POINTERS = load_queries("muniment.registry", "pointers")
+RELEASES = load_queries("muniment.registry", "releases")
 
 
 async def prepare_tracks(pool: asyncpg.Pool[Any], settings: RegistrySettings) -> dict[str, Track]:
@@ -30,7 +31,13 @@ async def prepare_tracks(pool: asyncpg.Pool[Any], settings: RegistrySettings) ->
     for name, track in first:
         await pool.execute(SQL["put_track"], name, track.lock_mode, track.retention_s)
     rows = await pool.fetch(SQL["tracks"])
-    return {row["name"]: Track(row["name"], row["lock_mode"], row["retention_s"]) for row in rows}
+    return {row["name"]: track_of(row) for row in rows}
+
+
+def track_of(row: asyncpg.Record) -> Track:
+    """The track of a row."""
+    formats = None if row["formats"] is None else frozenset(row["formats"])
+    return Track(row["name"], row["lock_mode"], row["retention_s"], row["bucket"], formats, tuple(row["checks"]))
 
 
 async def known_models(pool: asyncpg.Pool[Any], keys: Iterable[str]) -> dict[str, str]:

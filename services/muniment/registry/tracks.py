@@ -1,4 +1,7 @@
-"""The tracks, read once and again when they are older than a few seconds: they change rarely and only grow stricter."""
+"""The tracks, read once and again when they are older than a few seconds: they change rarely.
+
+A process that did not make a change itself may go by the rules before it for that long.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,15 @@ class Tracks:
     _tracks: dict[str, Track] = field(default_factory=dict)
     _read_at: float = 0.0
 
-    async def all(self) -> Mapping[str, Track]:
-        """Every track by name."""
+    async def all(self, knowing: str | None = None) -> Mapping[str, Track]:
+        """Every track by name; read again where none is called `knowing`: it may have been made elsewhere just now."""
         now = asyncio.get_running_loop().time()
-        if not self._tracks or now - self._read_at > _FRESH_S:
+        unknown = knowing is not None and knowing not in self._tracks
+        if not self._tracks or unknown or now - self._read_at > _FRESH_S:
             self._tracks = await prepare_tracks(self.pool, self.settings)
             self._read_at = now
         return self._tracks
+
+    def forget(self) -> None:
+        """Read them again: one was changed here."""
+        self._tracks = {}

@@ -44,6 +44,8 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
             ("branch", "branch:app", "Branches: ls, show, create, close, reopen, protect, unprotect"),
             ("pointer", "branch:pointer_app", "Pointers: ls, show, history, set, rm"),
             ("log", "versions:log_app", "The versions on the way back from a reference"),
+            ("release", "releases:app", "Releases, each a copy of its own: create, ls, show"),
+            ("tracks", "tracks:app", "Where and how versions and releases are kept: ls, show, set"),
             ("download", "download:app", "Download a version, checked while it streams"),
             ("reproduce", "reproduce:app", "Write what it takes to run a version's training again"),
             ("verify", "download:verify_app", "Check a version, or a directory against one"),
@@ -101,7 +103,8 @@ Every command takes --json (one JSON document, or JSON lines for lists and strea
 --server and --credentials; `muniment COMMAND --help` has an example. Progress and errors go to stderr. With --json an
 error is one line there: {"error": {"code", "message", "expected", "actual", "hint"}, "exit": N}
 
-References: digits  digits@main  digits@exp/dropout  digits@1.2.0  digits/3  digits@sha256:ab12cd34
+References: digits  digits@main  digits@exp/dropout  digits@1.2.0  digits@^1.2  digits/3
+digits@sha256:ab12cd34
 
 Server and token: --server or MUNIMENT_URL with MUNIMENT_TOKEN, else a credentials file: MUNIMENT_CREDENTIALS,
 .muniment/credentials.json (written by `muniment up`), ~/.config/muniment/credentials.json. NO_COLOR is respected.

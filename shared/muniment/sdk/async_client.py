@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
+from muniment.sdk import releases as release_calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, Work, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
 from muniment.sdk.naming_clients import AsyncNamingClient
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
+from muniment.sdk.releases import Release
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
 from muniment.sdk.transfer.pool import Stop
@@ -28,6 +30,7 @@ from muniment.sdk.workshop import Workshop
 if TYPE_CHECKING:
     from muniment.sdk.measuring import Given, MeasureOptions
     from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
+    from muniment.sdk.releases import ReleaseOptions
     from muniment.sdk.reproduce import Reproduction
     from muniment.sdk.transfer.progress import OnProgress
     from muniment.sdk.transfer.scan import Source
@@ -165,6 +168,28 @@ class AsyncClient(AsyncNamingClient):
         from muniment.sdk.measuring import divergences
 
         return self._each(divergences(model, state), plain)
+
+    # -- releases and tracks
+
+    async def publish_release(
+        self, model: str, version: str, *, ref: str, **options: Unpack[ReleaseOptions]
+    ) -> Release:
+        return await self._run(release_calls.publish_release(model, version, ref, options))
+
+    def releases(self, model: str) -> AsyncIterator[Release]:
+        return self._each(release_calls.releases(model), Release.of)
+
+    async def release(self, ref: str) -> Release:
+        return await self._run(release_calls.release(ref))
+
+    def tracks(self) -> AsyncIterator[Json]:
+        return self._each(release_calls.tracks(), plain)
+
+    async def track(self, name: str) -> Json:
+        return await self._run(release_calls.track(name))
+
+    async def change_track(self, name: str, change: Mapping[str, Any]) -> Json:
+        return await self._run(release_calls.change_track(name, change))
 
     # -- audit and events
 

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
+from muniment.sdk import releases as release_calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
 from muniment.sdk.naming_clients import NamingClient
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
+from muniment.sdk.releases import Release
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
 from muniment.sdk.transfer.pool import Stop
@@ -28,6 +30,7 @@ from muniment.sdk.workshop import Workshop
 if TYPE_CHECKING:
     from muniment.sdk.measuring import Given, MeasureOptions
     from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
+    from muniment.sdk.releases import ReleaseOptions
     from muniment.sdk.reproduce import Reproduction
     from muniment.sdk.transfer.progress import OnProgress
     from muniment.sdk.transfer.scan import Source
@@ -208,6 +211,35 @@ class Client(NamingClient):
         from muniment.sdk.measuring import divergences
 
         return self._each(divergences(model, state), plain)
+
+    # -- releases and tracks
+
+    def publish_release(self, model: str, version: str, *, ref: str, **options: Unpack[ReleaseOptions]) -> Release:
+        """Release a version under a semantic version. The same of the same source again answers the same release.
+
+        Raises `Rejected` (`semver_invalid`), `Conflict` (`release_exists`, `version_deleted`, `checks_missing`).
+        """
+        return self._run(release_calls.publish_release(model, version, ref, options))
+
+    def releases(self, model: str) -> Iterator[Release]:
+        """A model's releases, highest first."""
+        return self._each(release_calls.releases(model), Release.of)
+
+    def release(self, ref: str) -> Release:
+        """The release that a reference means (`digits@1.2.0`, `digits@^1.2`); manifest and files are in `raw`."""
+        return self._run(release_calls.release(ref))
+
+    def tracks(self) -> Iterator[Json]:
+        """All tracks."""
+        return self._each(release_calls.tracks(), plain)
+
+    def track(self, name: str) -> Json:
+        """One track."""
+        return self._run(release_calls.track(name))
+
+    def change_track(self, name: str, change: Mapping[str, Any]) -> Json:
+        """Make a track, or change the given fields: `lock_mode`, `retention_s`, `bucket`, `formats`, `checks`."""
+        return self._run(release_calls.change_track(name, change))
 
     # -- audit and events
 

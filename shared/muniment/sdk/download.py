@@ -10,6 +10,7 @@ from muniment.sdk import calls
 from muniment.sdk.exchange import Call, Work
 from muniment.sdk.manifest import read_manifest
 from muniment.sdk.records import Version
+from muniment.sdk.releases import copy_of
 from muniment.sdk.transfer.download import Download
 from muniment.sdk.transfer.progress import OnProgress
 from muniment.sdk.verify import MANIFEST_NAME, Verification, verify_directory
@@ -26,8 +27,8 @@ def downloading(
 ) -> Call[Version]:
     """Download a version: its manifest must have the digest that is its id, each file the one in the manifest."""
     version = yield from calls.version(ref)
-    exact = f"{version.model}@{version.id}"
-    manifest = read_manifest((yield from calls.manifest(exact)), expected_id=version.id)
+    exact, own_id = copy_of(version)
+    manifest = read_manifest((yield from calls.manifest(exact)), expected_id=own_id)
     directory = Path(destination)
     download = Download(shop.wire, manifest.files, directory, verify=verify, on_progress=on_progress)
 
@@ -45,11 +46,11 @@ def verifying(
 ) -> Call[Verification]:
     """Check that a version's manifest has the digest that is its id, and that a directory holds what it says."""
     version = yield from calls.version(ref)
-    text = yield from calls.manifest(f"{version.model}@{version.id}")
-    manifest = read_manifest(text, expected_id=version.id)
+    exact, own_id = copy_of(version)
+    manifest = read_manifest((yield from calls.manifest(exact)), expected_id=own_id)
     if directory is None:
         size = sum(file.size for file in manifest.files)
-        return Verification(version.id, str(version.model), len(manifest.files), size, ())
+        return Verification(own_id, str(version.model), len(manifest.files), size, ())
     found: Verification = yield Work(
         lambda stop: verify_directory(directory, manifest=manifest, on_progress=on_progress, stop=stop)
     )

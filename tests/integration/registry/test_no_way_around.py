@@ -30,6 +30,8 @@ AIMED: dict[str, tuple[dict[str, str], Any]] = {
     "revert": ({}, {"event_id": "x", "reason": "x"}),
     "evaluate": ({}, {**REF, "measurements": [{"metric": "a", "value": 1.0}]}),
     "observe": ({}, {**REF, "measurements": [{"metric": "a", "value": 1.0}]}),
+    "publish_release": ({}, {**REF, "version": "1.0.0"}),
+    "put_track": ({"name": "production"}, {"retention_s": 60}),
     "describe": ({}, {**REF, "description": "x"}),
 }
 

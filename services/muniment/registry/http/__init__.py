@@ -5,6 +5,7 @@ from muniment.registry.http.candidates import add_candidates
 from muniment.registry.http.measurements import add_measurements
 from muniment.registry.http.models import add_models
 from muniment.registry.http.promotion import add_contract, add_promotion
+from muniment.registry.http.releases import add_releases, add_tracks
 from muniment.registry.http.versions import add_versions
 
 __all__ = [
@@ -15,5 +16,7 @@ __all__ = [
     "add_models",
     "add_pointers",
     "add_promotion",
+    "add_releases",
+    "add_tracks",
     "add_versions",
 ]

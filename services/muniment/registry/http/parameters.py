@@ -31,5 +31,6 @@ Writer = Annotated[Principal, Depends(role("writer"))]
 Promoter = Annotated[Principal, Depends(role("promoter"))]
 At = Annotated[datetime | None, Depends(_moment)]
 """`?at=`: as of this moment (RFC 3339 with an offset)."""
+Admin = Annotated[Principal, Depends(role("admin"))]
 Paged = Annotated[Page, Depends(page_of)]
 Json = dict[str, Any]

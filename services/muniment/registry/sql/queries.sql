@@ -4,7 +4,7 @@
 INSERT INTO track (name, lock_mode, retention_s) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING
 
 -- name: tracks
-SELECT name, lock_mode, retention_s FROM track
+SELECT name, lock_mode, retention_s, bucket, formats, checks FROM track
 
 -- name: models_by_key
 SELECT id, name, name_key FROM model WHERE name_key = ANY($1::text[])
@@ -168,19 +168,24 @@ SELECT previous_number FROM version WHERE model_id = $1 AND number = $2
 
 -- name: version
 -- By the model's key and a number, or a name: a branch, a pointer or a release (they share one namespace).
+-- The columns of the release are there where the name is one; beside a number it only adds them.
 SELECT m.id AS model_id, m.name AS model, v.number, v.id, v.branch, v.previous_number, p.id AS previous_id,
        v.stability, v.track, v.operator, v.committed_at, v.size_bytes, v.file_count, v.description, v.tags,
        v.publication_id, v.manifest, v.manifest_bucket, v.manifest_key, v.manifest_version_id,
        v.manifest_locked_until, t.deleted_at, t.reason AS deleted_reason, t.operator AS deleted_by,
-       EXISTS (SELECT FROM reproduction r WHERE r.model_id = v.model_id AND r.number = v.number)
-           OR EXISTS (SELECT FROM reproduction r WHERE r.of_id = v.id) AS in_reproductions
+       EXISTS (SELECT FROM reproduction d WHERE d.model_id = v.model_id AND d.number = v.number)
+           OR EXISTS (SELECT FROM reproduction d WHERE d.of_id = v.id) AS in_reproductions,
+       r.semver AS release, r.id AS release_id, r.track AS release_track, r.copy AS release_copy, r.released_at,
+       r.manifest AS release_manifest, r.manifest_bucket AS release_manifest_bucket,
+       r.manifest_key AS release_manifest_key, r.manifest_version_id AS release_manifest_version_id
 FROM model m
+LEFT JOIN release r ON r.model_id = m.id AND r.semver = $3
 JOIN version v ON v.model_id = m.id
     AND v.number = coalesce(
         $2,
         (SELECT b.head_number FROM branch b WHERE b.model_id = m.id AND b.name = $3),
         (SELECT q.number FROM pointer q WHERE q.model_id = m.id AND q.name = $3),
-        (SELECT r.number FROM release r WHERE r.model_id = m.id AND r.semver = $3)
+        r.number
     )
 LEFT JOIN version p ON p.model_id = v.model_id AND p.number = v.previous_number
 LEFT JOIN tombstone t ON t.model_id = v.model_id AND t.number = v.number
@@ -233,16 +238,25 @@ WHERE p.model_id = $1 AND p.number = $2
 ORDER BY p.parent_id
 
 -- name: locks_ending
--- Picks the batch first: when many locks end together, each batch would join and sort all of them.
-SELECT o.id, o.bucket, o.key, o.version_id, o.lock_mode, max(t.retention_s) AS retention_s
+-- Picks the batch first: when many locks end together, each batch would join and sort all of them. An object that
+-- versions and releases of several tracks refer to is kept by the longest retention of all.
+SELECT o.id, o.bucket, o.key, o.version_id, o.lock_mode,
+       max(greatest(t.retention_s, t.longest_retention_s)) AS retention_s
 FROM (
     SELECT * FROM stored_object AS s
-    WHERE s.locked_until < $1 AND EXISTS (SELECT FROM version_file AS f WHERE f.object_id = s.id)
+    WHERE s.locked_until < $1
+        AND (EXISTS (SELECT FROM version_file AS f WHERE f.object_id = s.id)
+             OR EXISTS (SELECT FROM release_file AS f WHERE f.object_id = s.id))
     ORDER BY s.locked_until LIMIT $2
 ) AS o
-JOIN version_file f ON f.object_id = o.id
-JOIN version v ON (v.model_id, v.number) = (f.model_id, f.number)
-JOIN track t ON t.name = v.track
+JOIN LATERAL (
+    SELECT v.track FROM version_file f JOIN version v ON (v.model_id, v.number) = (f.model_id, f.number)
+    WHERE f.object_id = o.id
+    UNION
+    SELECT r.track FROM release_file f JOIN release r ON (r.model_id, r.semver) = (f.model_id, f.semver)
+    WHERE f.object_id = o.id
+) AS used ON true
+JOIN track t ON t.name = used.track
 GROUP BY o.id, o.bucket, o.key, o.version_id, o.lock_mode, o.locked_until
 ORDER BY o.locked_until
 
@@ -250,12 +264,25 @@ ORDER BY o.locked_until
 UPDATE stored_object SET locked_until = greatest(locked_until, $2) WHERE id = $1
 
 -- name: manifest_locks_ending
-SELECT v.id, v.manifest_bucket AS bucket, v.manifest_key AS key, v.manifest_version_id AS version_id,
-       t.lock_mode, t.retention_s
-FROM version v JOIN track t ON t.name = v.track
-WHERE v.manifest_locked_until < $1
-ORDER BY v.manifest_locked_until
+-- Of versions and of releases; an id is that of one of them.
+SELECT * FROM (
+    (SELECT v.id, v.manifest_bucket AS bucket, v.manifest_key AS key, v.manifest_version_id AS version_id,
+            t.lock_mode, greatest(t.retention_s, t.longest_retention_s) AS retention_s, v.manifest_locked_until AS ending
+     FROM version v JOIN track t ON t.name = v.track
+     WHERE v.manifest_locked_until < $1
+     ORDER BY v.manifest_locked_until LIMIT $2)
+    UNION ALL
+    (SELECT r.id, r.manifest_bucket, r.manifest_key, r.manifest_version_id,
+            t.lock_mode, greatest(t.retention_s, t.longest_retention_s), r.manifest_locked_until
+     FROM release r JOIN track t ON t.name = r.track
+     WHERE r.manifest_locked_until < $1
+     ORDER BY r.manifest_locked_until LIMIT $2)
+) AS found
+ORDER BY ending
 LIMIT $2
 
 -- name: extend_manifest_lock
+WITH released AS (
+    UPDATE release SET manifest_locked_until = greatest(manifest_locked_until, $2) WHERE id = $1
+)
 UPDATE version SET manifest_locked_until = greatest(manifest_locked_until, $2) WHERE id = $1

@@ -50,12 +50,15 @@ def show(ref: str, /, *, at: At = None, common: Common = DEFAULTS) -> None:
     with common.client() as client:
         found = client.version(ref, at=at)
     manifest = found.raw.get("manifest") or {}
+    release = found.raw.get("release") or {}
+    ref = f"{found.model}@{release['semver']}" if release else found.ref
     common.show(
         found.raw,
         name=found.id,
         facts=[
             ("version", found.ref),
             ("id", found.id),
+            ("release", f"{ref}  {release['id']}, {release['copy']} in {release['track']}" if release else None),
             ("branch", found.branch),
             ("previous", found.previous),
             ("stability", found.stability),
@@ -75,7 +78,7 @@ def show(ref: str, /, *, at: At = None, common: Common = DEFAULTS) -> None:
             ),
         ],
     )
-    common.next(f"muniment download {found.ref} DIR")
+    common.next(f"muniment download {ref} DIR")
 
 
 @app.command("describe")
