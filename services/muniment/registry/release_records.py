@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -18,6 +19,7 @@ from muniment.contracts.semver import Semver
 from muniment.ports.blobs import Location, Lock
 from muniment.registry.changing import Changing
 from muniment.registry.domain import Track
+from muniment.registry.long_values import whole
 from muniment.registry.store import RELEASES, SQL
 from muniment.registry.track_rules import checks_missing
 
@@ -148,10 +150,17 @@ async def record_release(
         Change(path="track", after=track.name),
         Change(path="copy", after=wanted.copy_kind),
         Change(path="files", after=len(files)),
+        Change(path="precedence", after=semver.precedence.hex()),
+        Change(path="prerelease", after=bool(semver.prerelease)),
+        Change(path="manifest", after=dataclasses.asdict(stored.manifest)),
     ]
+    if wanted.notes is not None:
+        changes += whole({"notes": wanted.notes})
     if not semver.prerelease and source["stability"] != "stable":
         await change.connection.execute(RELEASES["make_stable"], change.model.id, source["number"])
-        changes.append(Change(path="stability", before=source["stability"], after="stable"))
+        changes.append(
+            Change(path=f"versions/{source['number']}/stability", before=source["stability"], after="stable")
+        )
     event = ReleasePublished(
         model=change.model.name,
         operator=change.by.operator,

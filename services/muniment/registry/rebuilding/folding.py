@@ -121,12 +121,16 @@ def _moved_by(verb: str) -> Apply:
         _apply_moves(history, entry, reason=entry.reason)
         for name, before, after in entry.below("pointers"):
             history.move_pointer(name, before, after, entry, verb)
-        for place, _, after in entry.below("versions"):
-            number, _, column = place.partition("/")
-            if column == "stability":
-                history.versions[int(number)]["stability"] = after
+        _apply_stability(history, entry)
 
     return apply
+
+
+def _apply_stability(history: History, entry: Entry) -> None:
+    for place, _, after in entry.below("versions"):
+        number, _, column = place.partition("/")
+        if column == "stability":
+            history.versions[int(number)]["stability"] = after
 
 
 def _release_published(history: History, entry: Entry) -> None:
@@ -146,6 +150,7 @@ def _release_published(history: History, entry: Entry) -> None:
         "manifest_key": manifest.get("key") or f"manifests/{entry.model}/{digest}.json",
         "manifest_version_id": manifest.get("version_id"),
     }
+    _apply_stability(history, entry)
 
 
 _CONTRACT: Final[Mapping[str, Any]] = {
