@@ -7,11 +7,16 @@ from muniment.registry.branches import Branches
 from muniment.registry.bytes_check import ByteCheck
 from muniment.registry.candidates import Candidates
 from muniment.registry.changing import Changes
+from muniment.registry.collecting import Collecting
 from muniment.registry.contract import Contracts
+from muniment.registry.deleting import Deleting
+from muniment.registry.deployments import Deployments
 from muniment.registry.describing import Describing
 from muniment.registry.handlers import CommitValidated
 from muniment.registry.http import Registry, build_router
 from muniment.registry.keeping import Keeper
+from muniment.registry.lineage.reading import Lineage
+from muniment.registry.lineage.receiving import Receiving
 from muniment.registry.names import Names
 from muniment.registry.pointers import Pointers
 from muniment.registry.promotion import Promotions
@@ -46,6 +51,11 @@ def build(deps: Deps) -> Built:
                 promotions,
                 Reverting(changes, promotions),
                 Describing(changes),
+                Lineage(deps.pool),
+                Receiving(deps.transactions),
+                Deployments(changes),
+                Deleting(changes),
+                Collecting(deps.transactions, deps.blobs, deps.clock),
             )
         ),
         tasks=(keeper.run,),

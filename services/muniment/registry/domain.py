@@ -69,6 +69,7 @@ class KnownVersion:
     model: ModelName
     number: int
     branch: str
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +265,14 @@ def _refusal(commit: Commit, model: ModelState, versions: Mapping[VersionId, Kno
             return Rejected("parent_is_itself", "a version cannot be its own parent", actual=parent.id)
         if parent.id not in versions:
             return parent_unknown(parent.id)
+    known = versions.get(commit.sealed.draft.id)
+    if known is not None and known.deleted:
+        return Conflict(
+            "version_deleted",
+            "this very version was deleted, and its number is not given again",
+            actual=f"{known.model}/{known.number}",
+            hint="publish it as a run of its own: another run id makes another version",
+        )
     return None
 
 

@@ -14,9 +14,10 @@ from muniment.contracts.model import rfc3339
 from muniment.contracts.reference import parse_reference
 from muniment.ports.blobs import BlobStore, Location
 from muniment.ports.clock import Clock
+from muniment.registry.deleting import bytes_gone, deletion_of
 from muniment.registry.names import plain
 from muniment.registry.references import find_model, find_number, find_version
-from muniment.registry.store import SQL
+from muniment.registry.store import LINEAGE, SQL
 from muniment.runtime.http.pages import Page
 
 Json = dict[str, Any]
@@ -51,7 +52,8 @@ class Reads:
             rows = await self.pool.fetch(SQL["list_versions"], model["id"], below, page.fetch, at)
         else:
             rows = await self.pool.fetch(SQL["list_versions_of_branch"], model["id"], below, page.fetch, at, branch)
-        return page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
+        answer = page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
+        return await self._with_deletions(answer, model["id"])
 
     async def log(self, ref: str, page: Page, at: datetime | None = None) -> Json:
         """The line of versions that leads to a reference, newest first."""
@@ -63,7 +65,17 @@ class Reads:
         else:
             start = await self.pool.fetchval(SQL["previous_number"], model["id"], last)
         rows = [] if start is None else await self.pool.fetch(SQL["walk_log"], model["id"], start, page.fetch)
-        return page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
+        answer = page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
+        return await self._with_deletions(answer, model["id"])
+
+    async def _with_deletions(self, answer: Json, model_id: int) -> Json:
+        """The page with `deleted` on versions that are: lists show them, marked."""
+        numbers = [item["number"] for item in answer["items"]]
+        buried = {row["number"]: row for row in await self.pool.fetch(LINEAGE["deleted_among"], model_id, numbers)}
+        for item in answer["items"]:
+            if item["number"] in buried:
+                item["deleted"] = plain(deletion_of(buried[item["number"]]) or {})
+        return answer
 
     async def candidates(self, state: str | None, model: str | None, page: Page) -> Json:
         """Candidates, newest first."""
@@ -82,6 +94,8 @@ class Reads:
             parents = await connection.fetch(SQL["parents"], model_id, number) if manifest.get("parents") else []
         answer = _version_row(row, row["model"])
         answer["previous"] = row["previous_id"]
+        if (deletion := deletion_of(row)) is not None:
+            answer["deleted"] = plain(deletion)
         answer["manifest"] = manifest
         answer["manifest_location"] = {
             "bucket": row["manifest_bucket"],
@@ -103,9 +117,11 @@ class Reads:
             return bytes((await find_version(connection, ref))["manifest"])
 
     async def downloads(self, ref: str) -> Json:
-        """Presigned GETs by version-id for every file of a version."""
+        """Presigned GETs by version-id for every file of a version. Raises `Gone` (`version_deleted`)."""
         async with self.pool.acquire(timeout=30) as connection:
             row = await find_version(connection, ref)
+            if row["deleted_at"] is not None:
+                raise bytes_gone(row)
             files = await connection.fetch(SQL["files"], row["model_id"], row["number"])
         expires = timedelta(seconds=self.download_expiry_s)
         items = []

@@ -28,6 +28,10 @@ AIMED: dict[str, tuple[dict[str, str], Any]] = {
     "promote": ({}, {**REF, "reason": "x"}),
     "rollback": ({}, {"to": "digits/2", "reason": "x"}),
     "revert": ({}, {"event_id": "x", "reason": "x"}),
+    "receive_run_event": ({}, {}),
+    "report_deployment": ({}, {**REF, "environment": "x", "deployer": "x", "state": "stopped"}),
+    "delete_version": ({}, {"ref": "digits/1", "reason": "x"}),
+    "collect_garbage": ({}, {"dry_run": False}),
     "describe": ({}, {**REF, "description": "x"}),
 }
 

@@ -8,13 +8,19 @@ from fastapi import APIRouter
 
 from muniment.registry.branches import Branches
 from muniment.registry.candidates import Candidates
+from muniment.registry.collecting import Collecting
 from muniment.registry.contract import Contracts
+from muniment.registry.deleting import Deleting
+from muniment.registry.deployments import Deployments
 from muniment.registry.describing import Describing
 from muniment.registry.http.branches import add_branches, add_pointers
 from muniment.registry.http.candidates import add_candidates
+from muniment.registry.http.lineage import add_deleting, add_deployments, add_lineage
 from muniment.registry.http.models import add_models
 from muniment.registry.http.promotion import add_contract, add_promotion
 from muniment.registry.http.versions import add_versions
+from muniment.registry.lineage.reading import Lineage
+from muniment.registry.lineage.receiving import Receiving
 from muniment.registry.names import Names
 from muniment.registry.pointers import Pointers
 from muniment.registry.promotion import Promotions
@@ -35,6 +41,11 @@ class Registry:
     promotions: Promotions
     reverting: Reverting
     describing: Describing
+    lineage: Lineage
+    receiving: Receiving
+    deployments: Deployments
+    deleting: Deleting
+    collecting: Collecting
 
 
 def build_router(registry: Registry) -> APIRouter:
@@ -46,5 +57,8 @@ def build_router(registry: Registry) -> APIRouter:
     add_pointers(router, registry.names, registry.pointers)
     add_contract(router, registry.names, registry.contracts)
     add_promotion(router, registry.reads, registry.promotions, registry.reverting, registry.describing)
+    add_lineage(router, registry.lineage, registry.receiving)
+    add_deployments(router, registry.deployments)
+    add_deleting(router, registry.reads, registry.deleting, registry.collecting)
     add_versions(router, registry.reads)
     return router
