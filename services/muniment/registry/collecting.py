@@ -107,9 +107,7 @@ class Collecting:
         reached("registry.objects-condemned")
         still = {
             row["id"]
-            for row in await self.transactions.pool.fetch(
-                LINEAGE["still_condemned"], [row["id"] for row in condemned]
-            )
+            for row in await self.transactions.pool.fetch(LINEAGE["still_condemned"], [row["id"] for row in condemned])
         }
         freed, locked = [], []
         for row in condemned:

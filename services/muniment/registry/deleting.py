@@ -67,9 +67,7 @@ def _needed(ref: str, needs: Sequence[Any]) -> Conflict:
         expected="a version that no branch begins at, no pointer names and no deployment runs",
         actual=", ".join(said),
         hint="move the branches and pointers elsewhere, and report the deployments stopped",
-        details={
-            "needed_by": [{name: value for name, value in need.items() if value is not None} for need in needs]
-        },
+        details={"needed_by": [{name: value for name, value in need.items() if value is not None} for need in needs]},
     )
 
 

@@ -12,7 +12,7 @@ from muniment.contracts.errors import NotFound
 from muniment.ports.blobs import Location
 from muniment.registry import collecting
 
-from .conftest import BUCKET, Registry
+from .conftest import Registry
 
 BYTES = {"model.bin": b"the same bytes"}
 
@@ -21,12 +21,13 @@ async def _delete(registry: Registry, ref: str) -> Any:
     return await registry.post("/models/digits/delete", as_="pam", ref=ref, reason="mislabelled")
 
 
-async def _unlock(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+async def _unlock(registry: Registry) -> None:
     """Let every lock so far have ended: in the table, and in the store."""
-    await registry.pool.execute("UPDATE stored_object SET locked_until = '2000-01-01Z'")
-    for versions in registry.blobs._objects._buckets[BUCKET].values() if hasattr(registry.blobs._objects, "_buckets") else ():
-        for version in versions:
-            monkeypatch.setattr(version, "lock", None)
+    rows = await registry.pool.fetch(
+        "UPDATE stored_object SET locked_until = '2000-01-01Z' RETURNING bucket, key, version_id"
+    )
+    for row in rows:
+        registry.blobs._objects.find(row["bucket"], row["key"], row["version_id"]).lock = None
 
 
 async def test_a_needed_version_is_refused_with_everything_that_needs_it(registry: Registry) -> None:
@@ -55,7 +56,10 @@ async def test_a_deleted_version_keeps_number_and_lineage_and_gives_no_files(reg
     await registry.commit(facts={"parents": [{"id": first["id"], "kind": "fine-tune"}]})
     await _delete(registry, "digits/1")
     assert (await registry.get("/resolve", ref="digits/1"))["deleted"]["reason"] == "mislabelled"
-    assert [bool(item.get("deleted")) for item in (await registry.get("/models/digits/versions"))["items"]] == [False, True]
+    assert [bool(item.get("deleted")) for item in (await registry.get("/models/digits/versions"))["items"]] == [
+        False,
+        True,
+    ]
     await registry.refused("GET", "/versions/digits%2F1/files", "version_deleted")
     await registry.refused("POST", "/models/digits/delete", "version_deleted", json={"ref": "digits/1", "reason": "x"})
     up = await registry.get("/lineage", ref="digits/2", direction="up")
@@ -63,21 +67,23 @@ async def test_a_deleted_version_keeps_number_and_lineage_and_gives_no_files(reg
     told = [one["kind"] for one in await registry.sent(topics.REGISTRY_CHANGED)]
     assert told.count("version-deleted") == 1
     again = await registry.validated(
-        "digits", "main", publication=str(uuid.uuid4()), files=BYTES, facts={"run_id": "r", "datasets": [{"name": "mnist"}]}
+        "digits",
+        "main",
+        publication=str(uuid.uuid4()),
+        files=BYTES,
+        facts={"run_id": "r", "datasets": [{"name": "mnist"}]},
     )
     await registry.take(again)
     assert (await registry.sent(topics.MODEL_REJECTED))[-1]["code"] == "version_deleted"
     assert (await registry.commit())["number"] == 3
 
 
-async def test_only_unlocked_bytes_that_nothing_lives_on_are_freed(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_only_unlocked_bytes_that_nothing_lives_on_are_freed(registry: Registry) -> None:
     version = await registry.commit(files=BYTES)
     kept = await registry.commit()
     await _delete(registry, "digits/1")
     assert (await registry.post("/gc"))["objects"] == 0  # the lock holds
-    await _unlock(registry, monkeypatch)
+    await _unlock(registry)
     await registry.refused("POST", "/gc", "role_missing", as_="pam", json={})
     dry = await registry.post("/gc")
     assert (dry["dry_run"], dry["objects"], dry["size"]) == (True, 1, len(BYTES["model.bin"]))
@@ -100,12 +106,12 @@ async def test_a_commit_of_the_same_bytes_between_mark_and_sweep_saves_them(
     version = await registry.commit(files=BYTES)
     await registry.commit()
     await _delete(registry, "digits/1")
-    await _unlock(registry, monkeypatch)
+    await _unlock(registry)
     place = Location(**version["files"][0]["location"])
     publication = await registry.validated("digits", "main", publication=str(uuid.uuid4()), files=BYTES)
-    same = publication.model_copy(
-        update={"files": (publication.files[0].model_copy(update={"location": publication.files[0].location.model_copy(update={"version_id": place.version_id})}),)}
-    )
+    [file] = publication.files
+    location = file.location.model_copy(update={"version_id": place.version_id})
+    same = publication.model_copy(update={"files": (file.model_copy(update={"location": location}),)})
     delete = collecting.Collecting._delete
 
     async def late(self: collecting.Collecting, place: Location) -> Any:

@@ -110,8 +110,6 @@ async def test_a_version_is_a_run_event_and_runs_elsewhere_reach_versions_by_the
     assert "version:digits/1" in _keys(down)
     for left_out in ("eventTime", "producer", "schemaURL", "run", "job"):
         given = {name: value for name, value in sent.items() if name != left_out}
-        answer = await registry.client.post(
-            "/lineage/openlineage", json=given, headers={"authorization": "Bearer ada"}
-        )
+        answer = await registry.client.post("/lineage/openlineage", json=given, headers={"authorization": "Bearer ada"})
         assert answer.status_code == 422, left_out
         assert left_out in answer.text

@@ -9,7 +9,8 @@ from muniment.registry.lineage.graph import Direction, Edge, Node, Walk, answer
 
 _NODES = [Node("version", f"m/{number}") for number in range(8)]
 _EDGES = st.lists(
-    st.builds(Edge, st.sampled_from(_NODES), st.sampled_from(_NODES), st.sampled_from(["derived", "merge"])), max_size=25
+    st.builds(Edge, st.sampled_from(_NODES), st.sampled_from(_NODES), st.sampled_from(["derived", "merge"])),
+    max_size=25,
 )
 
 
@@ -58,9 +59,11 @@ def test_the_answer_shows_the_wanted_kinds_and_the_start() -> None:
     whole = answer([walk], frozenset())
     assert [node["key"] for node in whole["nodes"]] == ["dataset:mnist@sha256:ab", "version:m/0"]
     assert whole["nodes"][0] == {
-        "key": "dataset:mnist@sha256:ab", "kind": "dataset", "name": "mnist", "depth": -1, "digest": "sha256:ab"
+        "key": "dataset:mnist@sha256:ab",
+        "kind": "dataset",
+        "name": "mnist",
+        "depth": -1,
+        "digest": "sha256:ab",
     }
-    assert whole["edges"] == [
-        {"source": "dataset:mnist@sha256:ab", "target": "version:m/0", "kind": "trained-from"}
-    ]
+    assert whole["edges"] == [{"source": "dataset:mnist@sha256:ab", "target": "version:m/0", "kind": "trained-from"}]
     assert [node["key"] for node in answer([walk], frozenset({"code"}))["nodes"]] == ["version:m/0"]

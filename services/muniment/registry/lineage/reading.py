@@ -6,14 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import asyncpg
 
 from muniment.contracts.errors import NotFound, Rejected
 from muniment.registry.lineage.graph import KINDS, Direction, Edge, Kind, Node, Walk, answer
-from muniment.registry.references import Source, find_version
+from muniment.registry.references import find_version
 from muniment.registry.store import LINEAGE
+
+if TYPE_CHECKING:
+    from muniment.registry.references import Source
 
 MAX_DEPTH: Final = 1000
 MAX_NODES: Final = 2000
