@@ -10,7 +10,9 @@ import pytest
 from muniment.contracts import topics
 from muniment.contracts.errors import NotFound
 from muniment.ports.blobs import Location
+from muniment.ports.clock import SystemClock
 from muniment.registry import collecting
+from muniment.registry.keeping import Keeper
 
 from .conftest import Registry
 
@@ -128,3 +130,36 @@ async def test_a_commit_of_the_same_bytes_between_mark_and_sweep_saves_them(
         place.version_id,
     )
     assert tuple(row) == (None, None, True)
+
+
+async def test_a_release_keeps_the_bytes_of_its_deleted_source(registry: Registry) -> None:
+    version = await registry.commit(files=BYTES)
+    await registry.commit()
+    await registry.pool.execute(
+        """
+        INSERT INTO release (model_id, semver, precedence, prerelease, number, id, track, copy, operator, released_at,
+            manifest, manifest_bucket, manifest_key, manifest_version_id, manifest_locked_until)
+        SELECT model_id, '1.0.0', '1', false, number, 'r', track, 'logical', operator, now(), manifest, manifest_bucket,
+            manifest_key, manifest_version_id, manifest_locked_until FROM version WHERE number = 1
+        """
+    )
+    await registry.pool.execute(
+        "INSERT INTO release_file SELECT model_id, '1.0.0', path, object_id, format, role FROM version_file WHERE number = 1"
+    )
+    await _delete(registry, "digits/1")
+    await _unlock(registry)
+    assert (await registry.post("/gc", dry_run=False))["objects"] == 0
+    place = Location(**version["files"][0]["location"])
+    await registry.blobs.stat(place.bucket, place.key, place.version_id)
+
+
+async def test_locks_of_what_only_deleted_versions_have_are_no_longer_extended(registry: Registry) -> None:
+    gone = await registry.commit(files=BYTES)
+    live = await registry.commit()
+    await _delete(registry, "digits/1")
+    until = "SELECT locked_until FROM stored_object WHERE version_id = $1"
+    ids = [one["files"][0]["location"]["version_id"] for one in (gone, live)]
+    before = [await registry.pool.fetchval(until, one) for one in ids]
+    await Keeper(registry.pool, registry.blobs, SystemClock(), 10**9).extend_some()
+    after = [await registry.pool.fetchval(until, one) for one in ids]
+    assert (after[0] == before[0], after[1] > before[1]) == (True, True)

@@ -45,7 +45,7 @@ def add_lineage(router: APIRouter, lineage: Lineage, receiving: Receiving) -> No
     @router.get("/lineage/openlineage")
     async def get_run_event(_: Reader, at: At, ref: Annotated[str, Query(max_length=300)]) -> Json:
         """A version as an OpenLineage RunEvent."""
-        return run_event(await find_version(lineage.pool, ref, at))
+        return run_event(dict(await find_version(lineage.pool, ref, at)))
 
     @router.post("/lineage/openlineage")
     async def receive_run_event(
