@@ -10,10 +10,15 @@ from muniment.registry.branches import Branches
 from muniment.registry.bytes_check import ByteCheck
 from muniment.registry.candidates import Candidates
 from muniment.registry.changing import Changes
+from muniment.registry.collecting import Collecting
 from muniment.registry.contract import Contracts
+from muniment.registry.deleting import Deleting
+from muniment.registry.deployments import Deployments
 from muniment.registry.describing import Describing
 from muniment.registry.handlers import CommitValidated
 from muniment.registry.keeping import Keeper
+from muniment.registry.lineage.reading import Lineage
+from muniment.registry.lineage.receiving import Receiving
 from muniment.registry.measured import Measurements
 from muniment.registry.measuring import Measuring
 from muniment.registry.names import Names
@@ -52,6 +57,9 @@ def build(deps: Deps) -> Built:
     http.add_releases(router, ReleaseReads(deps.pool), Releases(changes, sealer, tracks, ReleaseBytes(deps.blobs)))
     http.add_tracks(router, TrackChanges(deps.transactions, deps.blobs, tracks, deps.settings.s3.bucket))
     http.add_measurements(router, Measuring(changes), Measurements(deps.pool))
+    http.add_lineage(router, Lineage(deps.pool), Receiving(deps.transactions))
+    http.add_deployments(router, Deployments(changes))
+    http.add_deleting(router, reads, Deleting(changes), Collecting(deps.transactions, deps.blobs, deps.clock))
     http.add_versions(router, reads)
     return Built(
         routes=(Route(topics.MODEL_VALIDATED, committing),),

@@ -19,6 +19,7 @@ from muniment.contracts.ids import MAIN, BranchName, ModelName
 from muniment.contracts.model import BranchField, Line, Payload, Word
 from muniment.registry.changing import Changes, Changing
 from muniment.registry.domain import branch_protected
+from muniment.registry.pointers import version_deleted
 from muniment.registry.store import POINTERS
 
 
@@ -47,11 +48,13 @@ class Branches:
     async def create(self, model: ModelName, new: NewBranch, by: Principal, cause: Cause) -> Any:
         """Start a branch at a version; its first commit has that one as its previous.
 
-        Raises `Conflict` (`name_taken`) and what `find_version` raises.
+        Raises `Conflict` (`name_taken`, `version_deleted`) and what `find_version` raises.
         """
         async with self.changes.of(model, by, cause) as change:
             await change.check_free(new.name)
             start = await change.version(new.ref or f"{model}@{MAIN}")
+            if start["deleted_at"] is not None:
+                raise version_deleted(start)
             await change.connection.execute(
                 POINTERS["create_branch"],
                 change.model.id,

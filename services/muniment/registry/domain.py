@@ -88,6 +88,7 @@ class KnownVersion:
     model: ModelName
     number: int
     branch: str
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +292,14 @@ def _refusal(commit: Commit, model: ModelState, versions: Mapping[VersionId, Kno
             return parent_unknown(parent.id)
     if publication.reproduces is not None and publication.reproduces not in versions:
         return reproduces_unknown(publication.reproduces)
+    known = versions.get(commit.sealed.draft.id)
+    if known is not None and known.deleted:
+        return Conflict(
+            "version_deleted",
+            "this very version was deleted, and its number is not given again",
+            actual=f"{known.model}/{known.number}",
+            hint="publish it as a run of its own: another run id makes another version",
+        )
     return None
 
 

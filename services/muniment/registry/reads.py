@@ -14,11 +14,12 @@ from muniment.contracts.model import rfc3339
 from muniment.contracts.reference import parse_reference
 from muniment.ports.blobs import BlobStore, Location
 from muniment.ports.clock import Clock
+from muniment.registry.deleting import bytes_gone, deletion_of
 from muniment.registry.names import plain
 from muniment.registry.references import find_model, find_number, find_version
 from muniment.registry.release_reads import file_row, files_of, manifest_of, release_part
 from muniment.registry.reproductions import reproductions_of
-from muniment.registry.store import SQL
+from muniment.registry.store import LINEAGE, SQL
 from muniment.runtime.http.pages import Page
 
 Json = dict[str, Any]
@@ -53,7 +54,8 @@ class Reads:
             rows = await self.pool.fetch(SQL["list_versions"], model["id"], below, page.fetch, at)
         else:
             rows = await self.pool.fetch(SQL["list_versions_of_branch"], model["id"], below, page.fetch, at, branch)
-        return page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
+        answer = page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
+        return await self._with_deletions(answer, model["id"])
 
     async def log(self, ref: str, page: Page, at: datetime | None = None) -> Json:
         """The line of versions that leads to a reference, newest first."""
@@ -65,7 +67,17 @@ class Reads:
         else:
             start = await self.pool.fetchval(SQL["previous_number"], model["id"], last)
         rows = [] if start is None else await self.pool.fetch(SQL["walk_log"], model["id"], start, page.fetch)
-        return page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
+        answer = page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
+        return await self._with_deletions(answer, model["id"])
+
+    async def _with_deletions(self, answer: Json, model_id: int) -> Json:
+        """The page with `deleted` on versions that are: lists show them, marked."""
+        numbers = [item["number"] for item in answer["items"]]
+        buried = {row["number"]: row for row in await self.pool.fetch(LINEAGE["deleted_among"], model_id, numbers)}
+        for item in answer["items"]:
+            if item["number"] in buried:
+                item["deleted"] = plain(deletion_of(buried[item["number"]]) or {})
+        return answer
 
     async def candidates(self, state: str | None, model: str | None, page: Page) -> Json:
         """Candidates, newest first."""
@@ -88,6 +100,8 @@ class Reads:
             reproductions = await reproductions_of(connection, row)
         answer = _version_row(row, row["model"])
         answer["previous"] = row["previous_id"]
+        if (deletion := deletion_of(row)) is not None:
+            answer["deleted"] = plain(deletion)
         answer["manifest"] = manifest
         answer["manifest_location"] = {
             "bucket": row["manifest_bucket"],
@@ -111,9 +125,14 @@ class Reads:
             return manifest_of(await find_version(connection, ref))
 
     async def downloads(self, ref: str) -> Json:
-        """Presigned GETs by version-id for every file of a version, or of a release where one is named."""
+        """Presigned GETs by version-id for every file of a version, or of a release where one is named.
+
+        Raises `Gone` (`version_deleted`); a release outlives its source.
+        """
         async with self.pool.acquire(timeout=30) as connection:
             row = await find_version(connection, ref)
+            if row["deleted_at"] is not None and row["release"] is None:
+                raise bytes_gone(row)
             files = await files_of(connection, row)
         expires = timedelta(seconds=self.download_expiry_s)
         items = []

@@ -17,6 +17,7 @@ from muniment.runtime.sql import load_queries
 SQL = load_queries("muniment.registry")
 POINTERS = load_queries("muniment.registry", "pointers")
 RELEASES = load_queries("muniment.registry", "releases")
+LINEAGE = load_queries("muniment.registry", "lineage")
 
 
 async def prepare_tracks(pool: asyncpg.Pool[Any], settings: RegistrySettings) -> dict[str, Track]:
@@ -50,7 +51,10 @@ async def known_versions(source: Any, ids: Iterable[str]) -> dict[VersionId, Kno
     """The versions that exist among the ids; `source` is a pool or a connection."""
     rows = await source.fetch(SQL["versions_by_id"], list(ids))
     return {
-        row["id"]: KnownVersion(row["id"], row["model_id"], row["model"], row["number"], row["branch"]) for row in rows
+        row["id"]: KnownVersion(
+            row["id"], row["model_id"], row["model"], row["number"], row["branch"], deleted=row["deleted"]
+        )
+        for row in rows
     }
 
 
@@ -128,6 +132,27 @@ async def write_versions(tx: Tx, new: Sequence[NewVersion]) -> None:
     ]
     if parents:
         await tx.connection.execute(SQL["insert_parents"], *map(list, zip(*parents, strict=True)))
+    await _write_sources(tx, new)
+
+
+async def _write_sources(tx: Tx, new: Sequence[NewVersion]) -> None:
+    """Index datasets and code, for questions from their side; no statement where a batch has none."""
+    facts = [(version.model.id, version.number, version.commit.sealed.draft.publication.facts) for version in new]
+    data = [
+        (model, number, one.name, one.digest or "", one.uri) for model, number, told in facts for one in told.datasets
+    ]
+    code = [
+        (model, number, told.code.repository, told.code.commit)
+        for model, number, told in facts
+        if told.code is not None and told.code.commit is not None
+    ]
+    if data or code:
+        columns = [*_columns(data, 5), *_columns(code, 4)]
+        await tx.connection.execute(LINEAGE["insert_sources"], *columns)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(count)]
 
 
 async def _write_files(tx: Tx, new: Sequence[NewVersion]) -> None:

@@ -5,6 +5,7 @@
     │   ├── Unauthenticated   nobody we know                                        HTTP 401
     │   ├── Forbidden         we know who, and they may not                         HTTP 403
     │   ├── NotFound          nothing has this name                                 HTTP 404
+    │   ├── Gone              it was there and was deleted                          HTTP 410
     │   ├── Conflict          it contradicts what is already there                  HTTP 409
     │   ├── PreconditionFailed  If-Match named another state                        HTTP 412
     │   └── TooLarge          above a stated limit                                  HTTP 413
@@ -99,6 +100,12 @@ class NotFound(Rejected):
     """Nothing has this name, id or version-id."""
 
     http_status = 404
+
+
+class Gone(Rejected):
+    """It was there and was deleted."""
+
+    http_status = 410
 
 
 class Conflict(Rejected):

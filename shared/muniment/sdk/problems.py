@@ -8,6 +8,7 @@ from typing import Any, Final
 from muniment.contracts.errors import (
     Conflict,
     Forbidden,
+    Gone,
     MunimentError,
     NotFound,
     PreconditionFailed,
@@ -22,7 +23,7 @@ _KINDS: Final[dict[int, type[MunimentError]]] = {
     403: Forbidden,
     404: NotFound,
     409: Conflict,
-    410: NotFound,
+    410: Gone,
     412: PreconditionFailed,
     413: TooLarge,
     408: Transient,

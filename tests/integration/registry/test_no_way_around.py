@@ -32,6 +32,10 @@ AIMED: dict[str, tuple[dict[str, str], Any]] = {
     "observe": ({}, {**REF, "measurements": [{"metric": "a", "value": 1.0}]}),
     "publish_release": ({}, {**REF, "version": "1.0.0"}),
     "put_track": ({"name": "production"}, {"retention_s": 60}),
+    "receive_run_event": ({}, {}),
+    "report_deployment": ({}, {**REF, "environment": "x", "deployer": "x", "state": "stopped"}),
+    "delete_version": ({}, {"ref": "digits/1", "reason": "x"}),
+    "collect_garbage": ({}, {"dry_run": False}),
     "describe": ({}, {**REF, "description": "x"}),
 }
 

@@ -80,7 +80,7 @@ async def test_a_release_has_its_own_manifest_lock_event_and_entry(registry: Reg
         "it is good",
         "models/digits/releases/1.0.0",
     )
-    assert {"path": "stability", "before": "candidate", "after": "stable"} in entry["changes"]
+    assert {"path": "versions/1/stability", "before": "candidate", "after": "stable"} in entry["changes"]
     assert (await registry.get("/resolve", ref="digits/1"))["stability"] == "stable"
 
     assert await release(registry, "1.0.0", "digits/1") == made, "the same again is the same"

@@ -10,6 +10,7 @@ import pytest
 from muniment.contracts.errors import (
     Conflict,
     Forbidden,
+    Gone,
     MunimentError,
     NotFound,
     PreconditionFailed,
@@ -136,7 +137,7 @@ def test_a_refusal_is_not_repeated() -> None:
         (403, Forbidden),
         (404, NotFound),
         (409, Conflict),
-        (410, NotFound),
+        (410, Gone),
         (412, PreconditionFailed),
         (413, TooLarge),
         (422, Rejected),

@@ -2,6 +2,7 @@
 
 from muniment.registry.http.branches import add_branches, add_pointers
 from muniment.registry.http.candidates import add_candidates
+from muniment.registry.http.lineage import add_deleting, add_deployments, add_lineage
 from muniment.registry.http.measurements import add_measurements
 from muniment.registry.http.models import add_models
 from muniment.registry.http.promotion import add_contract, add_promotion
@@ -12,6 +13,9 @@ __all__ = [
     "add_branches",
     "add_candidates",
     "add_contract",
+    "add_deleting",
+    "add_deployments",
+    "add_lineage",
     "add_measurements",
     "add_models",
     "add_pointers",

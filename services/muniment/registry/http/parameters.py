@@ -29,8 +29,8 @@ async def _moment(
 Reader = Annotated[Principal, Depends(role("reader"))]
 Writer = Annotated[Principal, Depends(role("writer"))]
 Promoter = Annotated[Principal, Depends(role("promoter"))]
+Admin = Annotated[Principal, Depends(role("admin"))]
 At = Annotated[datetime | None, Depends(_moment)]
 """`?at=`: as of this moment (RFC 3339 with an offset)."""
-Admin = Annotated[Principal, Depends(role("admin"))]
 Paged = Annotated[Page, Depends(page_of)]
 Json = dict[str, Any]

@@ -20,7 +20,8 @@ RETURNING id
 SELECT id, name, name_key, last_number FROM model WHERE name_key = ANY($1::text[]) ORDER BY name_key FOR UPDATE
 
 -- name: versions_by_id
-SELECT v.id, v.model_id, m.name AS model, v.number, v.branch, v.committed_at, v.track, v.operator
+SELECT v.id, v.model_id, m.name AS model, v.number, v.branch, v.committed_at, v.track, v.operator,
+       EXISTS (SELECT FROM tombstone t WHERE (t.model_id, t.number) = (v.model_id, v.number)) AS deleted
 FROM version v JOIN model m ON m.id = v.model_id
 WHERE v.id = ANY($1::text[])
 
@@ -65,7 +66,8 @@ WITH new AS (
     SELECT DISTINCT ON (bucket, key, version_id) bucket, key, version_id, sha256, size, lock_mode, locked_until
     FROM new
     ORDER BY bucket, key, version_id, locked_until DESC
-    ON CONFLICT (bucket, key, version_id) DO UPDATE SET locked_until = greatest(o.locked_until, excluded.locked_until)
+    ON CONFLICT (bucket, key, version_id) DO UPDATE
+        SET locked_until = greatest(o.locked_until, excluded.locked_until), condemned_at = NULL
     RETURNING id, bucket, key, version_id
 )
 INSERT INTO version_file (model_id, number, path, object_id, format, role)
@@ -244,9 +246,14 @@ SELECT o.id, o.bucket, o.key, o.version_id, o.lock_mode,
        max(greatest(t.retention_s, t.longest_retention_s)) AS retention_s
 FROM (
     SELECT * FROM stored_object AS s
-    WHERE s.locked_until < $1
-        AND (EXISTS (SELECT FROM version_file AS f WHERE f.object_id = s.id)
-             OR EXISTS (SELECT FROM release_file AS f WHERE f.object_id = s.id))
+    WHERE s.locked_until < $1 AND (
+        EXISTS (SELECT FROM release_file AS r WHERE r.object_id = s.id)
+        OR EXISTS (
+            SELECT FROM version_file AS f
+            WHERE f.object_id = s.id
+                AND NOT EXISTS (SELECT FROM tombstone t WHERE (t.model_id, t.number) = (f.model_id, f.number))
+        )
+    )
     ORDER BY s.locked_until LIMIT $2
 ) AS o
 JOIN LATERAL (

@@ -1,4 +1,4 @@
-"""`muniment versions ls|show|describe` and `muniment log`."""
+"""`muniment versions ls|show|describe|delete` and `muniment log`."""
 
 from __future__ import annotations
 
@@ -105,6 +105,22 @@ def describe(
             ("tags", found["tags"]),
         ],
     )
+
+
+@app.command("delete")
+def delete(
+    ref: str, /, *, reason: Annotated[str, Option("Why; it stays with the version.")], common: Common = DEFAULTS
+) -> None:
+    """Delete a version: its number and its lineage stay, its bytes go with the next gc."""
+    with common.client() as client:
+        found = client.delete_version(ref, reason=reason)
+    version, deleted = f"{found['model']}/{found['number']}", found["deleted"]
+    common.show(
+        found,
+        name=found["id"],
+        facts=[("version", version), ("deleted", moment(deleted["at"])), ("reason", deleted["reason"])],
+    )
+    common.next("muniment gc")
 
 
 def _reproduction(item: Mapping[str, Any] | None) -> str:
