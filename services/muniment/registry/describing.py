@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,9 +16,12 @@ from muniment.contracts.identity import Principal
 from muniment.contracts.ids import ModelName
 from muniment.contracts.model import Line, Payload, Prose, Word
 from muniment.registry.changing import Changes, Changing
+from muniment.registry.long_values import whole
 from muniment.registry.store import POINTERS
 
 _MAX_TAGS = 200
+_MAX_CHANGES = 40
+"""Above this the tags are told as one value: an entry's list is bounded."""
 
 
 class Description(Payload):
@@ -68,17 +72,25 @@ async def write_texts(
     await change.connection.execute(
         POINTERS["describe"], change.model.id, number, after["description"], json.dumps(after["tags"])
     )
-    changes = []
-    if before["description"] != after["description"]:
-        changes.append(Change(path="description", before=before["description"], after=after["description"]))
-    names = sorted({*before["tags"], *after["tags"]})
-    changes += [
-        Change(path=f"tags/{name}", before=before["tags"].get(name), after=after["tags"].get(name))
-        for name in names
-        if before["tags"].get(name) != after["tags"].get(name)
-    ]
-    if len(changes) > 100:  # the bound of an entry's list
-        changes = [Change(path="tags", before=before["tags"], after=after["tags"])]
+    changes = _changes(before, after)
     change.tell("version-changed", changes, number=number, reason=reason)
     event = change.audit("version.described", f"versions/{number}", changes, reason=reason)
     await change.keep(event, "version.described", str(number), before, after)
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
+    """What differs. A text too long for the log's word of it goes in pieces, without the one before."""
+    old = {"description": before["description"], **{f"tags/{name}": text for name, text in before["tags"].items()}}
+    new = {"description": after["description"], **{f"tags/{name}": text for name, text in after["tags"].items()}}
+    names = [
+        name for name in ["description", *sorted({*old, *new} - {"description"})] if old.get(name) != new.get(name)
+    ]
+    if len(names) > _MAX_CHANGES:
+        return [Change(path="tags", before=before["tags"], after=after["tags"])]
+    told = whole({name: new[name] for name in names if new.get(name) is not None})
+    single = Counter(change.path for change in told)
+    changes = [
+        change.model_copy(update={"before": old.get(change.path)}) if single[change.path] == 1 else change
+        for change in told
+    ]
+    return [*changes, *(Change(path=name, before=old[name]) for name in names if new.get(name) is None)]

@@ -75,6 +75,8 @@ def _version_described(history: History, entry: Entry) -> None:
     version = history.versions[int(entry.name("versions"))]
     if entry.says("description"):
         version["description"] = _known(history, entry, "description", None)
+    if entry.says("tags"):
+        version["tags"] = _known(history, entry, "tags", {})
     for name, _, text in entry.below("tags"):
         version["tags"] = {key: value for key, value in version["tags"].items() if key != name}
         if text is not None:
