@@ -5,6 +5,7 @@ from __future__ import annotations
 from muniment.contracts import topics
 from muniment.registry.candidates import Candidates
 from muniment.registry.handlers import CommitValidated
+from muniment.registry.history import History
 from muniment.registry.http import build_router
 from muniment.registry.keeping import Keeper
 from muniment.registry.reads import Reads
@@ -23,7 +24,7 @@ def build(deps: Deps) -> Built:
     keeper = Keeper(deps.pool, deps.blobs, deps.clock, settings.registry.retention_margin_s)
     return Built(
         routes=(Route(topics.MODEL_VALIDATED, committing),),
-        router=build_router(reads, Candidates(deps.transactions, committing)),
+        router=build_router(reads, Candidates(deps.transactions, committing), History.of(deps.pool, deps.blobs)),
         tasks=(keeper.run,),
     )
 

@@ -42,6 +42,8 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
             ("versions", "versions:app", "Versions of a model: ls, show"),
             ("branches", "models:branches_app", "Branches of a model: ls"),
             ("log", "versions:log_app", "The versions on the way back from a reference"),
+            ("blame", "blame:app", "Which version last changed each field and tensor"),
+            ("bisect", "bisect:app", "Since when it is bad, and why: by metrics, a command, or a person"),
             ("download", "download:app", "Download a version, checked while it streams"),
             ("verify", "download:verify_app", "Check a version, or a directory against one"),
         ),
