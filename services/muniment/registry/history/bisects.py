@@ -18,10 +18,11 @@ from muniment.registry.history.factors import (
     MAX_FACTORS,
     Elsewhere,
     Factor,
+    Tally,
     as_json,
     changed_factors,
+    ranked,
     sentences,
-    suspicions,
 )
 from muniment.registry.history.fields import Sections, same, sections_of
 from muniment.registry.history.graph import Graph
@@ -147,8 +148,7 @@ class Bisects:
         if shown:
             async for some in self.histories.each_manifest(model_id, graph, looked, read):
                 held |= dict(some)
-        others = await asyncio.to_thread(_elsewhere, graph, held, shown, {*suspects}, values, rule)
-        found = suspicions(shown, others)
+        found = ranked(await asyncio.to_thread(_tallies, graph, held, shown, {*suspects}, values, rule))
         text = sentences(found, _effect(rule, values.get(base), values.get(bad)))
         if len(suspects) > 1:
             text.append(f"{len(suspects)} versions lie between: skipped ones cannot be told from the first bad one")
@@ -183,15 +183,15 @@ def _reader(factors: list[Factor]) -> Callable[[int, Manifest], tuple[int, list[
     return read
 
 
-def _elsewhere(
+def _tallies(
     graph: Graph,
     held: Mapping[int, list[Any]],
     factors: list[Factor],
     suspects: set[int],
     values: Mapping[int, float],
     rule: Predicate | None,
-) -> dict[str, list[Elsewhere]]:
-    found: dict[str, list[Elsewhere]] = {factor.field: [] for factor in factors}
+) -> list[Tally]:
+    found = [Tally(factor) for factor in factors]
     for number, mine in held.items():
         if number in suspects:
             continue
@@ -202,12 +202,12 @@ def _elsewhere(
             before, after = values.get(parent), values.get(number)
             delta = None if before is None or after is None else after - before
             regressed = rule.regressed(before, after) if rule else None
-            for factor, one, other in zip(factors, theirs, mine, strict=True):
+            for tally, one, other in zip(found, theirs, mine, strict=True):
                 gone = (one is _NOTHING) != (other is _NOTHING)
                 if gone or not same(one, other):
                     was = None if one is _NOTHING else one
                     now = None if other is _NOTHING else other
-                    found[factor.field].append(Elsewhere(parent, number, was, now, delta, regressed))
+                    tally.add(Elsewhere(parent, number, was, now, delta, regressed))
     return found
 
 

@@ -6,8 +6,9 @@ here alone, and one whose very same change did harm elsewhere is the most suspic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from muniment.registry.history.fields import TENSORS, Scalar, Sections, field_name, same
@@ -15,6 +16,8 @@ from muniment.registry.history.fields import TENSORS, Scalar, Sections, field_na
 MAX_FACTORS: Final = 50
 """Factors that are looked at; how many more there were is said."""
 MAX_EVIDENCE: Final = 10
+MAX_SENTENCES: Final = 8
+_DIGEST: Final = re.compile(r"(sha256:)?[0-9a-f]{40,64}")
 """Other edges that are shown for a factor; all are counted."""
 KINDS: Final = {
     "datasets": "dataset",
@@ -62,18 +65,47 @@ class Elsewhere:
     regressed: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Suspicion:
-    """A factor with what happened where it changed elsewhere. `score` is between 0 and 1 and only good for sorting."""
+@dataclass(slots=True)
+class Tally:
+    """What happened where a factor's field changed elsewhere: all edges counted, the first of each sort kept."""
 
     factor: Factor
-    elsewhere: tuple[Elsewhere, ...]
-    changed: int
-    regressed: int
-    unharmed: int
-    same_change: int
-    same_regressed: int
-    score: float
+    changed: int = 0
+    regressed: int = 0
+    unharmed: int = 0
+    same_change: int = 0
+    same_regressed: int = 0
+    same_unharmed: int = 0
+    _same: list[Elsewhere] = field(default_factory=list)
+    _harmed: list[Elsewhere] = field(default_factory=list)
+    _others: list[Elsewhere] = field(default_factory=list)
+
+    def add(self, other: Elsewhere) -> None:
+        """Count an edge; the newest come first."""
+        is_same = same(other.before, self.factor.before) and same(other.after, self.factor.after)
+        self.changed += 1
+        self.same_change += is_same
+        if other.regressed is not None:
+            self.regressed += other.regressed
+            self.unharmed += not other.regressed
+            self.same_regressed += is_same and other.regressed
+            self.same_unharmed += is_same and not other.regressed
+        kept = self._same if is_same else self._harmed if other.regressed else self._others
+        if len(kept) < MAX_EVIDENCE:
+            kept.append(other)
+
+    @property
+    def elsewhere(self) -> list[Elsewhere]:
+        """The edges that say most: those with the very same change, then those that regressed."""
+        return [*self._same, *self._harmed, *self._others][:MAX_EVIDENCE]
+
+    @property
+    def score(self) -> float:
+        """Between 0 and 1, and only good for sorting: Laplace's rule of succession over the edges where the metric
+        tells; one with the very same change counts four times.
+        """
+        told = self.regressed + self.unharmed + 3 * (self.same_regressed + self.same_unharmed)
+        return (1 + self.regressed + 3 * self.same_regressed) / (2 + told)
 
 
 def changed_factors(before: Sections, after: Sections) -> list[Factor]:
@@ -89,38 +121,16 @@ def changed_factors(before: Sections, after: Sections) -> list[Factor]:
     return found
 
 
-def suspicions(factors: Sequence[Factor], elsewhere: Mapping[str, Sequence[Elsewhere]]) -> list[Suspicion]:
-    """The factors, the most suspicious first. `elsewhere`: by field, the other edges where it changed."""
-    # The sort is stable: of equals, the kinds keep their order.
-    return sorted(
-        (_suspicion(factor, elsewhere.get(factor.field, ())) for factor in factors), key=lambda one: -one.score
-    )
+def ranked(tallies: Iterable[Tally]) -> list[Tally]:
+    """The most suspicious first; of equals, in the order of the kinds."""
+    return sorted(tallies, key=lambda one: -one.score)
 
 
-def _suspicion(factor: Factor, others: Sequence[Elsewhere]) -> Suspicion:
-    told = [other for other in others if other.regressed is not None]
-    equal = [other for other in others if _is_same(other, factor)]
-    equal_told = [other for other in equal if other.regressed is not None]
-    regressed = sum(bool(other.regressed) for other in told)
-    same_regressed = sum(bool(other.regressed) for other in equal_told)
-    # Laplace's rule of succession; an edge with the very same change counts four times.
-    score = (1 + regressed + 3 * same_regressed) / (2 + len(told) + 3 * len(equal_told))
-    shown = sorted(others, key=lambda other: (not _is_same(other, factor), not other.regressed, -other.number))
-    return Suspicion(
-        factor,
-        tuple(shown[:MAX_EVIDENCE]),
-        len(others),
-        regressed,
-        len(told) - regressed,
-        len(equal),
-        same_regressed,
-        score,
-    )
-
-
-def sentences(found: Sequence[Suspicion], effect: str) -> list[str]:
+def sentences(found: Sequence[Tally], effect: str) -> list[str]:
     """What can be said, and no more. `effect`: `accuracy going from 0.97 to 0.81 here`."""
-    lines = [_sentence(one, effect) for one in found]
+    lines = [_sentence(one, effect) for one in found[:MAX_SENTENCES]]
+    if len(found) > MAX_SENTENCES:
+        lines.append(f"{len(found) - MAX_SENTENCES} more factors changed, none of them more consistent with it")
     if len(found) > 1:
         lines.append(
             f"{len(found)} factors changed together here: this edge alone cannot tell them apart, "
@@ -131,7 +141,7 @@ def sentences(found: Sequence[Suspicion], effect: str) -> list[str]:
     return lines
 
 
-def _sentence(one: Suspicion, effect: str) -> str:
+def _sentence(one: Tally, effect: str) -> str:
     factor = one.factor
     text = f"{factor.field} went from {_shown(factor.before)} to {_shown(factor.after)}"
     if not one.changed:
@@ -144,17 +154,15 @@ def _sentence(one: Suspicion, effect: str) -> str:
     return f"{text}; {times}, {told}: {weight} {effect}"
 
 
-def _is_same(other: Elsewhere, factor: Factor) -> bool:
-    return same(other.before, factor.before) and same(other.after, factor.after)
-
-
 def _shown(value: Scalar) -> str:
     text = "nothing" if value is None else str(value)
+    if _DIGEST.fullmatch(text):
+        return text[: text.find(":") + 13]
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def as_json(found: Iterable[Suspicion]) -> list[dict[str, Any]]:
-    """The suspicions with all their evidence."""
+def as_json(found: Iterable[Tally]) -> list[dict[str, Any]]:
+    """The tallies with all their evidence."""
     return [
         {
             "field": one.factor.field,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from muniment.cli import bisect_state
 from muniment.cli.arguments import Command, Option
@@ -21,6 +20,9 @@ from muniment.contracts.reference import parse_reference
 
 if TYPE_CHECKING:
     from muniment.sdk.client import Client
+
+
+_STDERR: Final = 2
 
 
 class _Bisect(Command):
@@ -132,7 +134,7 @@ def _outcome(command: tuple[str, ...], ref: str) -> Verdict:
     told = {"MUNIMENT_BISECT_REF": ref, "MUNIMENT_BISECT_DIR": str(_folder(ref))}
     try:
         # What it prints goes to stderr: stdout is the answer's alone.
-        code = subprocess.run(command, env={**os.environ, **told}, stdout=sys.stderr, check=False).returncode
+        code = subprocess.run(command, env={**os.environ, **told}, stdout=_STDERR, check=False).returncode
     except OSError as error:
         raise Usage(f"the command cannot be run: {error.strerror}", actual=command[0]) from error
     if code < 0 or code >= 128:
