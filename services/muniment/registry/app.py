@@ -16,6 +16,7 @@ from muniment.registry.deleting import Deleting
 from muniment.registry.deployments import Deployments
 from muniment.registry.describing import Describing
 from muniment.registry.handlers import CommitValidated
+from muniment.registry.history import History
 from muniment.registry.keeping import Keeper
 from muniment.registry.lineage.reading import Lineage
 from muniment.registry.lineage.receiving import Receiving
@@ -57,6 +58,7 @@ def build(deps: Deps) -> Built:
     http.add_releases(router, ReleaseReads(deps.pool), Releases(changes, sealer, tracks, ReleaseBytes(deps.blobs)))
     http.add_tracks(router, TrackChanges(deps.transactions, deps.blobs, tracks, deps.settings.s3.bucket))
     http.add_measurements(router, Measuring(changes), Measurements(deps.pool))
+    http.add_history(router, History.of(deps.pool, deps.blobs))
     http.add_lineage(router, Lineage(deps.pool), Receiving(deps.transactions))
     http.add_deployments(router, Deployments(changes))
     http.add_deleting(router, reads, Deleting(changes), Collecting(deps.transactions, deps.blobs, deps.clock))

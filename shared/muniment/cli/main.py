@@ -49,6 +49,8 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
             ("lineage", "lineage:app", "What a version, a dataset or a commit came from, and what came of it"),
             ("deployments", "lineage:deployments_app", "Where versions run: ls, report"),
             ("gc", "lineage:gc_app", "Free bytes that nothing needs"),
+            ("blame", "blame:app", "Which version last changed each field and tensor"),
+            ("bisect", "bisect:app", "Since when it is bad, and why: by metrics, a command, or a person"),
             ("download", "download:app", "Download a version, checked while it streams"),
             ("reproduce", "reproduce:app", "Write what it takes to run a version's training again"),
             ("verify", "download:verify_app", "Check a version, or a directory against one"),

@@ -17,6 +17,7 @@ from muniment.sdk import calls
 from muniment.sdk import releases as release_calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, Work, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
+from muniment.sdk.history_clients import AsyncHistoryClient
 from muniment.sdk.lineage_clients import AsyncLineageClient
 from muniment.sdk.naming_clients import AsyncNamingClient
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
@@ -41,7 +42,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class AsyncClient(AsyncNamingClient, AsyncLineageClient):
+class AsyncClient(AsyncNamingClient, AsyncLineageClient, AsyncHistoryClient):
     """A registry, asked from asyncio. Close it with `aclose`, or use it with `async with`. See `Client`."""
 
     def __init__(

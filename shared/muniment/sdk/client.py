@@ -17,6 +17,7 @@ from muniment.sdk import calls
 from muniment.sdk import releases as release_calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
+from muniment.sdk.history_clients import HistoryClient
 from muniment.sdk.lineage_clients import LineageClient
 from muniment.sdk.naming_clients import NamingClient
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
@@ -41,7 +42,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class Client(NamingClient, LineageClient):
+class Client(NamingClient, LineageClient, HistoryClient):
     """A registry, asked with blocking calls. Safe to share between threads; close it, or use it with `with`.
 
     Without arguments the server is found as `settings.find_server` says: environment, then a credentials file.

@@ -94,7 +94,7 @@ def test_what_could_never_work_is_refused_at_once(fields: dict[str, Any]) -> Non
 
 
 def test_an_unknown_type_names_the_known_ones() -> None:
-    with pytest.raises(Rejected, match="model-rejected, version-available, .*registry-changed"):
+    with pytest.raises(Rejected, match=r"model-rejected, version-available, .*registry-changed"):
         type_name("model-trained")
 
 

@@ -2,6 +2,7 @@
 
 from muniment.registry.http.branches import add_branches, add_pointers
 from muniment.registry.http.candidates import add_candidates
+from muniment.registry.http.history import add_history
 from muniment.registry.http.lineage import add_deleting, add_deployments, add_lineage
 from muniment.registry.http.measurements import add_measurements
 from muniment.registry.http.models import add_models
@@ -15,6 +16,7 @@ __all__ = [
     "add_contract",
     "add_deleting",
     "add_deployments",
+    "add_history",
     "add_lineage",
     "add_measurements",
     "add_models",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Annotated, Any
 
 from muniment.cli import options
 from muniment.cli.arguments import Command, Option
+from muniment.cli.graph import Key, draw
 from muniment.cli.session import DEFAULTS, At, Column, Common, Limit
 from muniment.cli.text import cell, moment, short, size
+from muniment.contracts.reference import parse_reference
 
 app = Command("muniment versions", "The versions of a model.", example="muniment versions show digits@main")
 log_app = Command(
     "muniment log",
     "The versions on the way back from a reference along its branch, newest first.",
-    example="muniment log digits@exp/dropout",
+    example="muniment log digits@exp/dropout --graph",
 )
 
 _TABLE: tuple[Column, ...] = (
@@ -128,9 +131,21 @@ def _reproduction(item: Mapping[str, Any] | None) -> str:
 
 
 @log_app.default
-def log(ref: str, /, *, at: At = None, limit: Limit = 100, common: Common = DEFAULTS) -> None:
-    """Walk back from a reference along its branch."""
+def log(
+    ref: str,
+    /,
+    *,
+    graph: Annotated[bool, Option("Draw all versions that lead to it, with branches and merges.")] = False,
+    at: At = None,
+    limit: Limit = 100,
+    common: Common = DEFAULTS,
+) -> None:
+    """Walk back from a reference along its branch, or with --graph along all its parents."""
     with common.client() as client:
+        if graph:
+            _graph(common, client.graph(parse_reference(ref).model, ref=ref), limit)
+            common.next(f"muniment blame {ref}")
+            return
         common.rows(
             (item.raw for item in client.log(ref, at=at)),
             name=lambda item: item["id"],
@@ -138,3 +153,32 @@ def log(ref: str, /, *, at: At = None, limit: Limit = 100, common: Common = DEFA
             limit=limit,
             empty=f"{ref} has no history",
         )
+
+
+def _graph(common: Common, versions: Iterator[dict[str, Any]], limit: int) -> None:
+    shown: dict[Key, dict[str, Any]] = {}
+
+    def rows() -> Iterator[tuple[Key, list[Key]]]:
+        for version in islice(versions, limit) if limit else versions:
+            shown[version["number"]] = version
+            yield version["number"], [edge["number"] for edge in version["edges"] if edge["model"] is None]
+
+    for line in draw(rows()):
+        if line.key is None:
+            if not common.json and not common.quiet:
+                common.line({}, name="", text=line.lanes)
+            continue
+        version = shown.pop(line.key)
+        common.line(version, name=version["id"], text=f"{line.lanes}  {_described(version)}")
+    if limit and next(versions, None) is not None:
+        common.say(f"the first {limit} are shown; --limit 0 shows all")
+
+
+def _described(version: dict[str, Any]) -> str:
+    parts = [str(version["number"]), short(version["id"]), cell(version["branch"]), moment(version["committed_at"])]
+    parts.append(cell(version["operator"]))
+    for edge in version["edges"]:
+        if edge["kind"] != "previous":
+            where = f"{edge['model']}/{edge['number']}" if edge["model"] else str(edge["number"])
+            parts.append(cell(f"({edge['kind']} of {where})"))
+    return "  ".join([*parts, "(deleted)"] if version["deleted"] else parts)

@@ -1,0 +1,133 @@
+"""A small history with a branch and a merge, in which a dataset's digest changed silently."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .conftest import BUCKET, Registry
+
+
+def facts(digest: str, lr: float, **more: Any) -> dict[str, Any]:
+    return {"hyperparams": {"lr": lr}, "datasets": [{"name": "train", "digest": digest}], **more}
+
+
+async def history(registry: Registry) -> list[dict[str, Any]]:
+    """1 - 2 ------- 5 (merge) - 6, and 3 - 4 on exp/a, where 4 is the mislabelled one."""
+    one = await registry.commit(facts=facts("d1", 0.1), accuracy=0.90)
+    two = await registry.commit(facts=facts("d1", 0.2), accuracy=0.91)
+    three = await registry.commit(
+        branch="exp/a", facts=facts("d1", 0.1, parents=[{"id": one["id"], "kind": "derived"}]), accuracy=0.92
+    )
+    four = await registry.commit(branch="exp/a", facts=facts("d2", 0.3), accuracy=0.70, operator="muniment|bob")
+    five = await registry.commit(facts=facts("d2", 0.2, parents=[{"id": four["id"], "kind": "merge"}]), accuracy=0.71)
+    six = await registry.commit(facts=facts("d2", 0.5), accuracy=0.72)
+    return [one, two, three, four, five, six]
+
+
+async def test_the_graph_has_every_edge_in_pages(registry: Registry) -> None:
+    await history(registry)
+    edges: list[tuple[int, str, int]] = []
+    token = None
+    while True:
+        page = await registry.get("/models/digits/graph", ref="digits@main", limit=2, page_token=token)
+        edges += [(row["number"], edge["kind"], edge["number"]) for row in page["items"] for edge in row["edges"]]
+        if not (token := page["next_page_token"]):
+            break
+    assert edges == [
+        (6, "previous", 5),
+        (5, "previous", 2),
+        (5, "merge", 4),
+        (4, "previous", 3),
+        (3, "derived", 1),
+        (2, "previous", 1),
+    ]
+    whole = await registry.get("/models/digits/graph")
+    assert [row["number"] for row in whole["items"]] == [6, 5, 4, 3, 2, 1]
+    branch = await registry.get("/models/digits/graph", ref="digits@exp/a")
+    assert [row["number"] for row in branch["items"]] == [4, 3, 1]
+    await registry.refused("GET", "/models/digits/graph", "reference_of_other_model", params={"ref": "letters@main"})
+
+
+async def test_blame_names_who_set_a_field_on_the_line_and_in_the_graph(registry: Registry) -> None:
+    await history(registry)
+
+    async def blamed(**query: Any) -> dict[str, tuple[int, str]]:
+        found = await registry.get("/blame", ref="digits@main", **query)
+        return {one["field"]: (one["number"], one["operator"]) for one in found["fields"]}
+
+    line = await blamed(fields="*a*.*")
+    assert line["datasets.train.digest"] == (5, "muniment|ada"), "on main it came with the merge"
+    assert line["hyperparams.lr"] == (6, "muniment|ada")
+    graph = await blamed(fields="datasets.*", whole_graph=True)
+    assert graph == {"datasets.train.digest": (4, "muniment|bob")}
+
+
+async def test_the_first_bad_version_and_what_changed_there(registry: Registry) -> None:
+    await history(registry)
+    found = await registry.get("/bisect", good="digits/1", bad="digits@main", metric="accuracy", drop=0.02)
+    assert [one["number"] for one in found["first_bad"]] == [4]
+    why = found["why"]
+    assert why["base"]["number"] == 3
+    first = why["factors"][0]
+    assert (first["field"], first["before"], first["after"]) == ("datasets.train.digest", "d1", "d2")
+    assert first["same_change_elsewhere"] == 1, "the merge brought the same change to main"
+    assert first["elsewhere"][0]["regressed"] is True
+    rate = next(one for one in why["factors"] if one["field"] == "hyperparams.lr")
+    assert rate["score"] < first["score"], "the rate changed elsewhere without harm"
+    assert any("consistent with accuracy going from 0.92 to 0.7 here" in line for line in why["text"])
+    for good, bad, metric, code in (
+        ("digits/1", "digits/2", "accuracy", "bisect_bad_is_good"),
+        ("digits/4", "digits/1", "accuracy", "bisect_bad_is_good"),
+        ("digits/1", "digits/4", "f1", "bisect_metric_missing"),
+    ):
+        query: dict[str, Any] = {"good": good, "bad": bad, "metric": metric, "drop": 0.02}
+        await registry.refused("GET", "/bisect", code, params=query)
+    assert not await registry.audits("bisect"), "a question changes nothing"
+
+
+async def test_a_bisect_by_hand_is_told_what_is_next_until_the_end(registry: Registry) -> None:
+    await history(registry)
+    good, bad, tested = ["digits/1"], "digits@main", []
+    while True:
+        step = await registry.post("/models/digits/bisect", good=good, bad=bad, metric="accuracy", as_="rae")
+        if "next" not in step:
+            break
+        number = step["next"]["number"]
+        tested.append(number)
+        if number in {4, 5, 6}:
+            bad = f"digits/{number}"
+        else:
+            good.append(f"digits/{number}")
+    assert [one["number"] for one in step["first_bad"]] == [4]
+    assert len(tested) <= 3
+    assert step["why"]["factors"][0]["field"] == "datasets.train.digest"
+    skipped = await registry.post("/models/digits/bisect", good=["digits/1"], bad="digits/4", skipped=["digits/3"])
+    assert [one["number"] for one in skipped["first_bad"]] == [3, 4]
+    await registry.refused(
+        "POST", "/models/digits/bisect", "bisect_bad_before_good", json={"good": ["digits/4"], "bad": "digits/3"}
+    )
+
+
+def safetensors(**tensors: bytes) -> bytes:
+    header = {}
+    at = 0
+    for name, data in tensors.items():
+        header[name] = {"dtype": "U8", "shape": [len(data)], "data_offsets": [at, at + len(data)]}
+        at += len(data)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + b"".join(tensors.values())
+
+
+async def test_tensors_are_blamed_and_their_bytes_read_once(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for body, head in ((b"body", b"h1"), (b"body", b"h2"), (b"body", b"h2"), (b"body", b"h3")):
+        data = safetensors(body=body, head=head)
+        await registry.commit(files={"m.safetensors": data}, formats={"m.safetensors": "safetensors"})
+    for _ in range(2):
+        found = await registry.get("/blame", ref="digits@main", tensors=True, fields="tensors.*")
+        assert {one["field"]: one["number"] for one in found["fields"]} == {"tensors.body": 1, "tensors.head": 4}
+        monkeypatch.setattr(type(registry.blobs), "open", lambda *_, **__: pytest.fail(f"{BUCKET} is read again"))
