@@ -16,7 +16,9 @@ def facts(digest: str, lr: float, **more: Any) -> dict[str, Any]:
 
 async def history(registry: Registry) -> list[dict[str, Any]]:
     """1 - 2 ------- 5 (merge) - 6, and 3 - 4 on exp/a, where 4 is the mislabelled one."""
-    one = await registry.commit(facts=facts("d1", 0.1), accuracy=0.90)
+    # Names that look like the marks between which a metric is read.
+    odd = {'"metrics":{': 1, "model": 2, '},"model":"': 3}
+    one = await registry.commit(facts=facts("d1", 0.1, params=odd, metrics={**odd, "accuracy": 0.90}))
     two = await registry.commit(facts=facts("d1", 0.2), accuracy=0.91)
     three = await registry.commit(
         branch="exp/a", facts=facts("d1", 0.1, parents=[{"id": one["id"], "kind": "derived"}]), accuracy=0.92

@@ -51,7 +51,10 @@ def next_step(graph: Graph, good: Collection[int], bad: int, skipped: Collection
             actual=f"bad {bad}, good {', '.join(map(str, sorted(good)[:10]))}",
             hint="to find what made it better, give the old one as good and ask for the opposite",
         )
-    suspects = graph.ancestors([bad]) - known_good
+    return _step(graph, graph.ancestors([bad]) - known_good, bad, skipped)
+
+
+def _step(graph: Graph, suspects: set[int], bad: int, skipped: Collection[int]) -> Step:
     open_ = [number for number in suspects if number != bad and number not in skipped]
     if not open_:
         return Step(None, tuple(sorted(suspects)), 0)
@@ -62,18 +65,22 @@ def next_step(graph: Graph, good: Collection[int], bad: int, skipped: Collection
 
 def search(graph: Graph, good: int, bad: int, verdict: Callable[[int], Verdict]) -> Found:
     """Test until the first bad version is found. Raises as `next_step`."""
-    goods = {good}
+    step = next_step(graph, [good], bad)
+    suspects = graph.ancestors([bad]) - graph.ancestors([good])
     skipped: set[int] = set()
     tested: list[tuple[int, Verdict]] = []
-    while (step := next_step(graph, goods, bad, skipped)).next is not None:
+    while step.next is not None:
         answer = verdict(step.next)
         tested.append((step.next, answer))
+        # What leads to a suspect by way of no suspect leads to a good version: walks within the suspects are enough.
         if answer == "good":
-            goods.add(step.next)
+            suspects -= graph.ancestors([step.next], within=suspects)
         elif answer == "bad":
             bad = step.next
+            suspects = graph.ancestors([bad], within=suspects)
         else:
             skipped.add(step.next)
+        step = _step(graph, suspects, bad, skipped)
     return Found(step.first_bad, tuple(tested))
 
 

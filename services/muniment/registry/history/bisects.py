@@ -16,7 +16,6 @@ from muniment.contracts.model import Payload, Word, rfc3339
 from muniment.registry.history.bisecting import next_step, search
 from muniment.registry.history.factors import (
     MAX_FACTORS,
-    Elsewhere,
     Factor,
     Tally,
     as_json,
@@ -207,7 +206,7 @@ def _tallies(
                 if gone or not same(one, other):
                     was = None if one is _NOTHING else one
                     now = None if other is _NOTHING else other
-                    tally.add(Elsewhere(parent, number, was, now, delta, regressed))
+                    tally.add(parent, number, was, now, delta, regressed)
     return found
 
 

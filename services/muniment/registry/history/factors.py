@@ -80,19 +80,21 @@ class Tally:
     _harmed: list[Elsewhere] = field(default_factory=list)
     _others: list[Elsewhere] = field(default_factory=list)
 
-    def add(self, other: Elsewhere) -> None:
+    def add(
+        self, parent: int, number: int, before: Scalar, after: Scalar, delta: float | None, regressed: bool | None
+    ) -> None:
         """Count an edge; the newest come first."""
-        is_same = same(other.before, self.factor.before) and same(other.after, self.factor.after)
+        is_same = same(before, self.factor.before) and same(after, self.factor.after)
         self.changed += 1
         self.same_change += is_same
-        if other.regressed is not None:
-            self.regressed += other.regressed
-            self.unharmed += not other.regressed
-            self.same_regressed += is_same and other.regressed
-            self.same_unharmed += is_same and not other.regressed
-        kept = self._same if is_same else self._harmed if other.regressed else self._others
+        if regressed is not None:
+            self.regressed += regressed
+            self.unharmed += not regressed
+            self.same_regressed += is_same and regressed
+            self.same_unharmed += is_same and not regressed
+        kept = self._same if is_same else self._harmed if regressed else self._others
         if len(kept) < MAX_EVIDENCE:
-            kept.append(other)
+            kept.append(Elsewhere(parent, number, before, after, delta, regressed))
 
     @property
     def elsewhere(self) -> list[Elsewhere]:

@@ -7,16 +7,15 @@ are a topological order, and there are no cycles.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 PREVIOUS: Final = "previous"
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(NamedTuple):
     """To a parent. `model` is set for a parent in another model: there the walk ends."""
 
     kind: str
@@ -25,8 +24,7 @@ class Edge:
     model: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One version. `edges`: `previous` first, then the named parents, the newest first."""
 
     number: int
@@ -48,20 +46,27 @@ class Node:
 class Graph:
     """The versions of one model by number. A parent outside of `nodes` is not followed."""
 
-    nodes: Mapping[int, Node] = field(default_factory=dict)
+    nodes: Mapping[int, Node]
+    _parents: dict[int, tuple[int, ...]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for number, node in self.nodes.items():
+            self._parents[number] = tuple(parent for parent in node.parents if parent in self.nodes)
 
     def parents(self, number: int, *, first_only: bool = False) -> tuple[int, ...]:
         """The parents within the graph. The first parent is the branch's head before, else the newest named one."""
-        known = tuple(parent for parent in self.nodes[number].parents if parent in self.nodes)
+        known = self._parents[number]
         return known[:1] if first_only else known
 
-    def ancestors(self, starts: Iterable[int], *, first_only: bool = False) -> set[int]:
-        """The versions that lead to any of these, these included."""
+    def ancestors(
+        self, starts: Iterable[int], *, first_only: bool = False, within: Container[int] | None = None
+    ) -> set[int]:
+        """The versions that lead to any of these, these included; with `within` by ways that do not leave it."""
         found = {number for number in starts if number in self.nodes}
         left = list(found)
         while left:
             for parent in self.parents(left.pop(), first_only=first_only):
-                if parent not in found:
+                if parent not in found and (within is None or parent in within):
                     found.add(parent)
                     left.append(parent)
         return found

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from muniment.registry.history.factors import Elsewhere, Factor, Tally, changed_factors, ranked, sentences
+from typing import Any
+
+from muniment.registry.history.factors import Factor, Tally, changed_factors, ranked, sentences
 
 DATA = Factor("datasets", "train.digest", "good", "mislabelled")
 LR = Factor("hyperparams", "lr", 0.1, 0.2)
 NUMPY = Factor("environment.packages", "numpy", "1.0", "2.0")
 
 
-def tallied(factor: Factor, elsewhere: list[Elsewhere]) -> Tally:
+def tallied(factor: Factor, elsewhere: list[tuple[Any, ...]]) -> Tally:
     tally = Tally(factor)
     for other in elsewhere:
-        tally.add(other)
+        tally.add(*other)
     return tally
 
 
@@ -27,8 +29,8 @@ def test_what_changed_and_nothing_else() -> None:
 
 
 def test_only_here_is_above_often_without_harm_and_the_same_change_with_harm_is_above_both() -> None:
-    harmless = [Elsewhere(number, number + 1, 0.2, 0.3, 0.0, False) for number in range(5)]
-    again = [Elsewhere(9, 10, "1.0", "2.0", -0.2, True)]
+    harmless = [(number, number + 1, 0.2, 0.3, 0.0, False) for number in range(5)]
+    again = [(9, 10, "1.0", "2.0", -0.2, True)]
     found = ranked([tallied(LR, harmless), tallied(DATA, []), tallied(NUMPY, again)])
     assert [one.factor for one in found] == [NUMPY, DATA, LR]
     text = sentences(found, "accuracy going from 0.9 to 0.7 here")
@@ -40,6 +42,6 @@ def test_only_here_is_above_often_without_harm_and_the_same_change_with_harm_is_
 
 
 def test_edges_without_the_metric_weigh_nothing() -> None:
-    unknown = [Elsewhere(number, number + 1, 1, 2, None, None) for number in range(5)]
+    unknown = [(number, number + 1, 1, 2, None, None) for number in range(5)]
     found = tallied(LR, unknown)
     assert (found.score, found.changed, found.regressed, found.unharmed) == (0.5, 5, 0, 0)

@@ -26,9 +26,8 @@ def in_chunks(data: bytes, size: int) -> list[bytes]:
     return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-@given(st.dictionaries(st.text(max_size=3), st.binary(max_size=20), max_size=4), st.integers(1, 64))
+@given(st.dictionaries(st.text('abé"', max_size=3), st.binary(max_size=20), max_size=4), st.integers(1, 64))
 def test_chunks_do_not_matter_and_only_what_changed_differs(tensors: dict[str, bytes], size: int) -> None:
-    tensors.pop("__metadata__", None)
     found = digests(iter(in_chunks(safetensors(tensors), size)))
     assert found.keys() == tensors.keys()
     changed = {**tensors, "zz": b"other"}
