@@ -12,7 +12,6 @@ from pydantic_core import from_json
 
 from muniment.contracts.errors import TooLarge
 from muniment.registry.history.graph import PREVIOUS, Edge, Graph, Node
-from muniment.registry.tolerances import Measured
 from muniment.runtime.sql import load_queries
 
 HISTORY: Final = load_queries("muniment.registry", "history")
@@ -85,17 +84,6 @@ class Histories:
             return None if numbers is None else await self.pool.fetch(HISTORY["manifests"], model_id, numbers)
 
         return asyncio.create_task(fetch())
-
-    async def metric_values(self, model_id: int, numbers: Iterable[int], metric: Measured) -> dict[int, float]:
-        """What the manifests say of a metric. A manifest's metrics are of no slice and no dataset."""
-        if metric.slice is not None or metric.dataset is not None:
-            return {}
-        wanted = list(numbers)
-        halves = (wanted[::2], wanted[1::2])  # on two connections: reading JSON is the database's work
-        both = await asyncio.gather(
-            *(self.pool.fetch(HISTORY["metric_values"], model_id, half, metric.metric) for half in halves)
-        )
-        return {row["number"]: row["value"] for rows in both for row in rows}
 
 
 def _read_all(rows: Sequence[asyncpg.Record], read: Callable[[int, Manifest], T]) -> list[T]:

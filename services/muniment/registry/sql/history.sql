@@ -32,17 +32,6 @@ SELECT number, id FROM version WHERE model_id = $1 AND number = ANY($2::bigint[]
 -- name: manifests
 SELECT number, manifest FROM version WHERE model_id = $1 AND number = ANY($2::bigint[]) ORDER BY number DESC
 
--- name: metric_values
--- One metric of many manifests, read where they lie; only the part between two marks is parsed, not packages and files.
--- The text is canonical: `metrics` comes right before `model`, quotes within strings are escaped, and no other field
--- named `metrics` holds an object, so each mark is there once.
-SELECT number, value::float8 AS value FROM (
-    SELECT number,
-        ('{' || split_part(split_part(convert_from(manifest, 'UTF8'), '"metrics":{', 2), '},"model":"', 1) || '}')::json
-            ->> $3 AS value
-    FROM version WHERE model_id = $1 AND number = ANY($2::bigint[])
-) AS read WHERE value IS NOT NULL
-
 -- name: safetensors_files
 SELECT f.number, f.path, o.sha256, o.size, o.bucket, o.key, o.version_id
 FROM version_file f JOIN stored_object o ON o.id = f.object_id

@@ -47,7 +47,9 @@ WITH RECURSIVE newest AS (
 SELECT metric, dataset, slice, value FROM newest
 
 -- name: series_over_versions
--- The newest evaluation of each version, or what its manifest says (which names neither dataset nor slice).
+-- The newest evaluation of each version, or what its manifest says (which names neither dataset nor slice). Of a
+-- manifest only the part between two marks is parsed, not packages and files: the text is canonical, so `metrics` comes
+-- right before `model`, quotes within strings are escaped, and no other field named `metrics` holds an object.
 SELECT number, id, value, source, at FROM (
     SELECT v.number, v.id,
            coalesce(newest.value, said.value) AS value,
@@ -62,7 +64,10 @@ SELECT number, id, value, source, at FROM (
         LIMIT 1
     ) AS newest ON true
     LEFT JOIN LATERAL (
-        SELECT (convert_from(v.manifest, 'UTF8')::json -> 'metrics' ->> $2)::double precision AS value
+        SELECT (
+            ('{' || split_part(split_part(convert_from(v.manifest, 'UTF8'), '"metrics":{', 2), '},"model":"', 1) || '}')
+                ::json ->> $2
+        )::double precision AS value
         WHERE newest.value IS NULL AND $3 = '' AND $4 = ''
     ) AS said ON true
     WHERE v.model_id = $1 AND v.number > $5
