@@ -201,6 +201,7 @@ def trained(
         track=declared.track,
         description=declared.description,
         tags=declared.tags,
+        reproduces=declared.reproduces,
         operator=author.operator,
         authenticated_by=author.authenticated_by,
         facts=declared.facts,

@@ -1,13 +1,26 @@
-"""The routing table of the registry."""
+"""The routing table of the registry, and its wiring."""
 
 from __future__ import annotations
 
+from fastapi import APIRouter
+
 from muniment.contracts import topics
+from muniment.registry import http
+from muniment.registry.branches import Branches
+from muniment.registry.bytes_check import ByteCheck
 from muniment.registry.candidates import Candidates
+from muniment.registry.changing import Changes
+from muniment.registry.contract import Contracts
+from muniment.registry.describing import Describing
 from muniment.registry.handlers import CommitValidated
-from muniment.registry.http import build_router
 from muniment.registry.keeping import Keeper
+from muniment.registry.measured import Measurements
+from muniment.registry.measuring import Measuring
+from muniment.registry.names import Names
+from muniment.registry.pointers import Pointers
+from muniment.registry.promotion import Promotions
 from muniment.registry.reads import Reads
+from muniment.registry.reverting import Reverting
 from muniment.registry.sealing import Sealer
 from muniment.registry.tracks import Tracks
 from muniment.runtime.delivery.handler import Route
@@ -16,15 +29,28 @@ from muniment.runtime.service import Built, Deps, Service
 
 def build(deps: Deps) -> Built:
     """Wire handlers, HTTP and the keeper."""
-    settings = deps.settings
-    sealer = Sealer(deps.blobs, deps.clock, settings.s3.bucket)
-    committing = CommitValidated(sealer, Tracks(deps.pool, settings.registry), deps.transactions)
-    reads = Reads(deps.pool, deps.blobs, deps.clock, settings.registry.download_expiry_s)
-    keeper = Keeper(deps.pool, deps.blobs, deps.clock, settings.registry.retention_margin_s)
+    settings = deps.settings.registry
+    sealer = Sealer(deps.blobs, deps.clock, deps.settings.s3.bucket)
+    tracks = Tracks(deps.pool, settings)
+    committing = CommitValidated(sealer, tracks, deps.transactions)
+    changes = Changes(deps.transactions)
+    promotions = Promotions(changes, sealer, tracks, ByteCheck(deps.pool, deps.blobs))
+    reads = Reads(deps.pool, deps.blobs, deps.clock, settings.download_expiry_s)
+    names = Names(deps.pool)
+
+    router = APIRouter(tags=["registry"])
+    http.add_models(router, reads)
+    http.add_candidates(router, reads, Candidates(deps.transactions, committing))
+    http.add_branches(router, names, Branches(changes))
+    http.add_pointers(router, names, Pointers(changes))
+    http.add_contract(router, names, Contracts(changes))
+    http.add_promotion(router, reads, promotions, Reverting(changes, promotions), Describing(changes))
+    http.add_measurements(router, Measuring(changes), Measurements(deps.pool))
+    http.add_versions(router, reads)
     return Built(
         routes=(Route(topics.MODEL_VALIDATED, committing),),
-        router=build_router(reads, Candidates(deps.transactions, committing)),
-        tasks=(keeper.run,),
+        router=router,
+        tasks=(Keeper(deps.pool, deps.blobs, deps.clock, settings.retention_margin_s).run,),
     )
 
 

@@ -7,10 +7,11 @@ name is never given twice.
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
@@ -19,9 +20,13 @@ from muniment.contracts.events import Cause, Change, RegistryChanged
 from muniment.contracts.identity import Principal
 from muniment.contracts.ids import ModelName, VersionId, model_key, printable
 from muniment.contracts.model import Payload
+from muniment.registry.domain import name_taken
 from muniment.registry.references import find_version
-from muniment.registry.store import SQL
-from muniment.runtime.delivery.transaction import Connection, Transactions, Tx
+from muniment.registry.store import POINTERS, SQL
+from muniment.runtime.delivery.transaction import Transactions, Tx
+
+if TYPE_CHECKING:
+    from muniment.runtime.delivery.transaction import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,24 @@ class Changing:
                 actual=f"{row['model']}/{row['number']}",
             )
         return row
+
+    async def check_free(self, name: str) -> None:
+        """Raise `Conflict` (`name_taken`) where a branch, a pointer or a release of the model has this name."""
+        for row in await self.connection.fetch(SQL["named"], self.model.id, name):
+            raise name_taken(name, row["kind"])
+
+    async def keep(self, audit_event: str, action: str, target: str, before: Any, after: Any) -> None:
+        """Keep what a change was, so that it can be reverted by its audit entry."""
+        await self.connection.execute(
+            POINTERS["keep_reversible"],
+            audit_event,
+            self.model.id,
+            action,
+            target,
+            json.dumps(before),
+            json.dumps(after),
+            self.tx.now,
+        )
 
     def audit(
         self,

@@ -18,6 +18,8 @@ from muniment.contracts.events import (
 )
 from muniment.contracts.ids import printable
 from muniment.registry.domain import Commit, Matched, NewVersion, Plan, plan
+from muniment.registry.long_values import whole
+from muniment.registry.reproductions import judge_reproductions
 from muniment.registry.store import load_state, write_moves, write_versions
 from muniment.runtime.delivery.transaction import Tx
 from muniment.runtime.stop_point import reached
@@ -47,6 +49,7 @@ async def record(tx: Tx, commits: Sequence[Commit], causes: Sequence[Cause]) -> 
                 authenticated_by=commit.authenticated_by,
                 cause=cause,
             )
+    await judge_reproductions(tx, decided, causes)
     reached("registry.recorded")
     return decided
 
@@ -94,6 +97,7 @@ def reject(
 def _announce(tx: Tx, new: NewVersion, cause: Cause) -> None:
     draft = new.commit.sealed.draft
     publication = draft.publication
+    manifest = new.commit.sealed.manifest
     resource = f"models/{publication.model}/versions/{new.number}"
     files = tuple(VersionFile(**file.model_dump(exclude={"findings"})) for file in publication.files)
     tx.emit(
@@ -111,7 +115,7 @@ def _announce(tx: Tx, new: NewVersion, cause: Cause) -> None:
             description=publication.description,
             tags=publication.tags,
             metrics=publication.facts.metrics,
-            manifest=ObjectLocation.model_validate(new.commit.sealed.manifest, from_attributes=True),
+            manifest=ObjectLocation.model_validate(manifest, from_attributes=True),
             files=files,
         ),
         model=publication.model,
@@ -133,7 +137,12 @@ def _announce(tx: Tx, new: NewVersion, cause: Cause) -> None:
         Change(path=f"branches/{publication.branch}", before=head, after=draft.id),
         Change(path="track", after=draft.track.name),
         Change(path="files", after=len(publication.files)),
+        # What neither the manifest nor the entry's other fields say: with these the row can be made again.
+        Change(path="stability", after=new.stability),
+        Change(path="manifest", after={"bucket": manifest.bucket, "version_id": manifest.version_id}),
     ]
+    said = {"description": publication.description, "tags": publication.tags}
+    changes += whole({path: value for path, value in said.items() if value})
     _entry(tx, new.commit, cause, "version.committed", resource, changes)
 
 

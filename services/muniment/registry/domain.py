@@ -56,6 +56,8 @@ class Commit:
     operator: str
     authenticated_by: Authentication
     cause: str
+    gated: bool = False
+    """It has passed the promotion's gates: it may go onto a protected branch, and is stable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Head:
 
     number: int
     id: VersionId
+    closed: bool = False
+    protected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ class State:
     models: Mapping[str, ModelState]
     versions: Mapping[VersionId, KnownVersion]
     heads: Mapping[tuple[int, str], Head]
+    pointers: frozenset[tuple[int, str]] = frozenset()
+    """Those of the commits' branch names that pointers have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,18 +178,20 @@ def plan(state: State, commits: Iterable[Commit]) -> Plan:
         publication = commit.sealed.draft.publication
         key = model_key(publication.model)
         model = models[key]
-        error = _refusal(commit, model, versions)
+        branch = publication.branch
+        head = heads.get((model.id, branch))
+        error = _refusal(commit, model, versions) or _branch_refusal(
+            commit, head, is_pointer=(model.id, branch) in state.pointers
+        )
         if error is not None:
             result.outcomes.append(Refused(commit, error))
             continue
-        branch = publication.branch
-        head = heads.get((model.id, branch))
         known = versions.get(commit.sealed.draft.id)
         if known is not None:
             move = None
             if known.branch != branch and (head is None or head.id != known.id):
                 move = (branch, head)
-                heads[model.id, branch] = Head(known.number, known.id)
+                heads[model.id, branch] = _moved(head, known.number, known.id)
             result.outcomes.append(Matched(commit, known, move))
             continue
         number = model.last_number + 1
@@ -192,15 +200,59 @@ def plan(state: State, commits: Iterable[Commit]) -> Plan:
             model=model,
             number=number,
             previous=head,
-            stability=stability_of(branch),
+            stability="stable" if commit.gated else stability_of(branch),
             first_of_model=model.created and number == 1,
             first_of_branch=head is None,
         )
         result.outcomes.append(new)
         models[key] = replace(model, last_number=number)
-        heads[model.id, branch] = Head(number, commit.sealed.draft.id)
+        heads[model.id, branch] = _moved(head, number, commit.sealed.draft.id)
         versions[commit.sealed.draft.id] = KnownVersion(commit.sealed.draft.id, model.id, model.name, number, branch)
     return result
+
+
+def _moved(head: Head | None, number: int, version: VersionId) -> Head:
+    return Head(number, version) if head is None else replace(head, number=number, id=version)
+
+
+def _branch_refusal(commit: Commit, head: Head | None, *, is_pointer: bool) -> Rejected | None:
+    branch = commit.sealed.draft.publication.branch
+    if is_pointer:
+        return name_taken(branch, "pointer")
+    if head is None or commit.gated:
+        return None
+    if head.closed:
+        return Conflict(
+            "branch_closed",
+            f"the branch {branch!r} is closed",
+            expected="an open branch",
+            actual="closed",
+            hint=f"publish onto another branch, or reopen it: muniment branch reopen MODEL {branch}",
+        )
+    if head.protected:
+        return branch_protected(branch)
+    return None
+
+
+def branch_protected(branch: str) -> Conflict:
+    """Nothing reaches a protected branch but through the gate."""
+    return Conflict(
+        "branch_protected",
+        f"the branch {branch!r} is protected",
+        expected="a version that was promoted",
+        actual="a change from elsewhere",
+        hint="publish onto an experiment's branch, then: muniment promote MODEL@BRANCH --reason TEXT",
+    )
+
+
+def name_taken(name: str, kind: str) -> Conflict:
+    """Branches, pointers and releases of a model share one namespace."""
+    return Conflict(
+        "name_taken",
+        f"the model has a {kind} with this name",
+        expected="a name that no branch, pointer or release of the model has",
+        actual=name,
+    )
 
 
 def _refusal(commit: Commit, model: ModelState, versions: Mapping[VersionId, KnownVersion]) -> Rejected | None:
@@ -212,6 +264,8 @@ def _refusal(commit: Commit, model: ModelState, versions: Mapping[VersionId, Kno
             return Rejected("parent_is_itself", "a version cannot be its own parent", actual=parent.id)
         if parent.id not in versions:
             return parent_unknown(parent.id)
+    if publication.reproduces is not None and publication.reproduces not in versions:
+        return reproduces_unknown(publication.reproduces)
     return None
 
 
@@ -234,4 +288,15 @@ def parent_unknown(parent: str) -> Rejected:
         expected="the id of a committed version",
         actual=parent,
         hint="commit the parent first",
+    )
+
+
+def reproduces_unknown(of_id: str) -> Rejected:
+    """The version that a run is said to repeat is none."""
+    return Rejected(
+        "reproduces_unknown",
+        "the run is said to reproduce what is no version of this registry",
+        expected="the id of a committed version",
+        actual=of_id,
+        hint="name an existing version (muniment versions ls MODEL), or leave --reproduces out",
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from muniment.contracts.canonical import sha256_hex
 from muniment.contracts.errors import Rejected, Transient
 from muniment.contracts.events import Change, ModelValidated, RegistryChanged
 from muniment.contracts.ids import model_key
 from muniment.registry.commits import record, reject
-from muniment.registry.domain import Commit, Sealed, draft, name_conflict, parent_unknown
+from muniment.registry.domain import Commit, Sealed, draft, name_conflict, parent_unknown, reproduces_unknown
 from muniment.registry.sealing import Sealer
 from muniment.registry.store import SQL, known_models, known_versions
 from muniment.registry.tracks import Tracks
@@ -54,9 +55,12 @@ class CommitValidated(Handler[ModelValidated, Sealed | None]):
         if name is not None and name != publication.model:
             raise name_conflict(publication.model, name)
         parents = [parent.id for parent in publication.facts.parents]
-        if not parents:
+        original = publication.reproduces
+        if not parents and original is None:
             return
-        known = await known_versions(self.transactions.pool, parents)
+        known = await known_versions(self.transactions.pool, [*parents, *([original] if original else [])])
+        if original is not None and original not in known:
+            raise reproduces_unknown(original)
         for parent in parents:
             if parent not in known:
                 if patient:
@@ -90,15 +94,16 @@ class CommitValidated(Handler[ModelValidated, Sealed | None]):
 
 
 async def _keep_candidates(tx: Tx, items: Sequence[Incoming[ModelValidated]]) -> None:
+    texts = [item.data.model_dump_json(exclude_none=True).encode() for item in items]
     await tx.connection.execute(
         SQL["insert_candidate"],
         [item.data.publication_id for item in items],
         [item.data.model for item in items],
         [item.data.operator for item in items],
-        [item.data.model_dump_json(exclude_none=True).encode() for item in items],
+        texts,
         tx.now,
     )
-    for item in items:
+    for item, text in zip(items, texts, strict=True):
         publication = item.data
         changes = (Change(path="state", after="waiting"),)
         tx.emit(
@@ -122,6 +127,6 @@ async def _keep_candidates(tx: Tx, items: Sequence[Incoming[ModelValidated]]) ->
             operator=publication.operator,
             authenticated_by=publication.authenticated_by,
             cause=item.cause,
-            changes=changes,
+            changes=(*changes, Change(path="publication", after=f"sha256:{sha256_hex(text)}")),
             correlation=publication.publication_id,
         )

@@ -14,7 +14,9 @@ from muniment.contracts.model import rfc3339
 from muniment.contracts.reference import parse_reference
 from muniment.ports.blobs import BlobStore, Location
 from muniment.ports.clock import Clock
+from muniment.registry.names import plain
 from muniment.registry.references import find_model, find_number, find_version
+from muniment.registry.reproductions import reproductions_of
 from muniment.registry.store import SQL
 from muniment.runtime.http.pages import Page
 
@@ -40,32 +42,25 @@ class Reads:
         """One model with its branches (the first hundred). Raises `NotFound` (`model_not_found`)."""
         row = await find_model(self.pool, model_name(name))
         branches = await self.pool.fetch(SQL["branches"], row["id"], "", 100)
-        return {**_model_row(row), "branches": [_branch(branch) for branch in branches]}
+        return {**_model_row(row), "branches": [plain(branch) for branch in branches]}
 
-    async def branches(self, name: str, page: Page) -> Json:
-        """A model's branches by name."""
-        (after,) = page.after(str) or ("",)
-        model = await find_model(self.pool, model_name(name))
-        rows = await self.pool.fetch(SQL["branches"], model["id"], after, page.fetch)
-        return page.answer(rows, item=_branch, key=lambda row: (row["name"],))
-
-    async def versions(self, name: str, branch: str | None, page: Page) -> Json:
-        """A model's versions, newest first."""
+    async def versions(self, name: str, branch: str | None, page: Page, at: datetime | None = None) -> Json:
+        """A model's versions, newest first; as they were at a moment if one is given."""
         (below,) = page.after(int) or (None,)
         model = await find_model(self.pool, model_name(name))
         if branch is None:
-            rows = await self.pool.fetch(SQL["list_versions"], model["id"], below, page.fetch)
+            rows = await self.pool.fetch(SQL["list_versions"], model["id"], below, page.fetch, at)
         else:
-            rows = await self.pool.fetch(SQL["list_versions_of_branch"], model["id"], below, page.fetch, branch)
+            rows = await self.pool.fetch(SQL["list_versions_of_branch"], model["id"], below, page.fetch, at, branch)
         return page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
 
-    async def log(self, ref: str, page: Page) -> Json:
+    async def log(self, ref: str, page: Page, at: datetime | None = None) -> Json:
         """The line of versions that leads to a reference, newest first."""
         reference = parse_reference(ref)
         model = await find_model(self.pool, reference.model)
         (last,) = page.after(int) or (None,)
         if last is None:
-            start: int | None = await find_number(self.pool, reference, model)
+            start: int | None = await find_number(self.pool, reference, model, at)
         else:
             start = await self.pool.fetchval(SQL["previous_number"], model["id"], last)
         rows = [] if start is None else await self.pool.fetch(SQL["walk_log"], model["id"], start, page.fetch)
@@ -77,15 +72,16 @@ class Reads:
         rows = await self.pool.fetch(SQL["candidates"], below, state, model, page.fetch)
         return page.answer(rows, item=_candidate, key=lambda row: (row["seq"],))
 
-    async def version(self, ref: str) -> Json:
-        """A version with its manifest, files and parents."""
+    async def version(self, ref: str, at: datetime | None = None) -> Json:
+        """A version with its manifest, files and parents: what the reference names now, or named at a moment."""
         # One connection for all: each that goes back to the pool costs a round trip to reset it.
         async with self.pool.acquire(timeout=30) as connection:
-            row = await find_version(connection, ref)
+            row = await find_version(connection, ref, at)
             model_id, number = row["model_id"], row["number"]
             files = await connection.fetch(SQL["files"], model_id, number)
             manifest = json.loads(row["manifest"])
             parents = await connection.fetch(SQL["parents"], model_id, number) if manifest.get("parents") else []
+            reproductions = await reproductions_of(connection, row)
         answer = _version_row(row, row["model"])
         answer["previous"] = row["previous_id"]
         answer["manifest"] = manifest
@@ -94,6 +90,7 @@ class Reads:
             "key": row["manifest_key"],
             "version_id": row["manifest_version_id"],
         }
+        answer |= reproductions
         answer["files"] = [_file(file) for file in files]
         answer["parents"] = [dict(parent) for parent in parents]
         return answer
@@ -131,10 +128,6 @@ class Reads:
 def _model_row(row: asyncpg.Record) -> Json:
     hidden = {"id", "name_key"}
     return {name: _json(value) for name, value in row.items() if name not in hidden}
-
-
-def _branch(row: asyncpg.Record) -> Json:
-    return {name: _json(value) for name, value in row.items()}
 
 
 def _candidate(row: asyncpg.Record) -> Json:

@@ -15,6 +15,7 @@ from muniment.runtime.settings import RegistrySettings, TrackSettings
 from muniment.runtime.sql import load_queries
 
 SQL = load_queries("muniment.registry")
+POINTERS = load_queries("muniment.registry", "pointers")
 
 
 async def prepare_tracks(pool: asyncpg.Pool[Any], settings: RegistrySettings) -> dict[str, Track]:
@@ -69,10 +70,17 @@ async def load_state(tx: Tx, commits: Sequence[Commit]) -> State:
     }
     wanted = {commit.sealed.draft.id for commit in commits}
     wanted.update(parent.id for commit in commits for parent in commit.sealed.draft.publication.facts.parents)
+    wanted.update(of_id for commit in commits if (of_id := commit.sealed.draft.publication.reproduces))
     versions = await known_versions(tx.connection, wanted)
-    head_rows = await tx.connection.fetch(SQL["heads"], [model.id for model in models.values()])
-    heads = {(row["model_id"], row["name"]): Head(row["head_number"], row["head_id"]) for row in head_rows}
-    return State(models, versions, heads)
+    branches = {commit.sealed.draft.publication.branch for commit in commits}
+    rows = await tx.connection.fetch(SQL["heads"], [model.id for model in models.values()], list(branches))
+    heads = {
+        (row["model_id"], row["name"]): Head(row["head_number"], row["head_id"], row["closed"], row["protected"])
+        for row in rows
+        if row["head_number"] is not None
+    }
+    pointers = frozenset((row["model_id"], row["name"]) for row in rows if row["head_number"] is None)
+    return State(models, versions, heads, pointers)
 
 
 async def write_versions(tx: Tx, new: Sequence[NewVersion]) -> None:

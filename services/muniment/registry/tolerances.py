@@ -63,6 +63,15 @@ class Tolerance(Payload):
             return False
         return value >= limit if self.direction == "higher" else value <= limit
 
+    def recovers(self, value: float, limit: float, baseline: float | None) -> bool:
+        """Whether a metric that has broken the limit is back: better than it by `hysteresis` of the way to the
+        baseline's value. At the limit where that is not known or itself beyond it.
+        """
+        way = 0.0 if baseline is None else baseline - limit
+        if not self.holds(limit + way, limit):
+            way = 0.0
+        return self.holds(value, limit + self.hysteresis * way)
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:

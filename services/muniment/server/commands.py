@@ -1,4 +1,4 @@
-"""The commands that need the server: `muniment up|run|demo|doctor|migrate|topics`. Each returns an exit code."""
+"""The commands that need the server: `muniment up|run|demo|doctor|migrate|rebuild|topics`. All return exit codes."""
 
 from __future__ import annotations
 
@@ -56,6 +56,16 @@ def migrate(*, json: bool) -> int:
     for schema, versions in applied.items():
         print(f"{schema:<20} {'applied ' + ', '.join(versions) if versions else 'up to date'}")
     return 0
+
+
+def rebuild(*, into: str, entries: Path | None, compare: bool, json: bool) -> int:
+    """Make the registry's state anew in a fresh database; 1 when something is missing or differs."""
+    from muniment.registry.rebuilding.report import summary
+    from muniment.server import rebuild as rebuilding
+
+    report = asyncio.run(rebuilding.rebuild(Settings(), into, entries, compare=compare, progress=process.say))
+    print(jsonlib.dumps(report) if json else "\n".join(summary(report, compared=compare)))
+    return 0 if report["ok"] else 1
 
 
 def topics(*, json: bool) -> int:

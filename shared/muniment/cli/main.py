@@ -23,6 +23,7 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
             ("run", "server:run", "Start the named services against external parts"),
             ("doctor", "server:doctor", "Check settings, broker, database, store and server"),
             ("migrate", "server:migrate", "Bring the database schemas up to date"),
+            ("rebuild", "server:rebuild", "Make the registry's state anew from audit log and manifests, and compare"),
             ("topics", "server:topics", "Show the topics, and create those that are missing"),
         ),
     ),
@@ -39,11 +40,33 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
         "Models and versions",
         (
             ("models", "models:app", "Models: ls, show"),
-            ("versions", "versions:app", "Versions of a model: ls, show"),
-            ("branches", "models:branches_app", "Branches of a model: ls"),
+            ("versions", "versions:app", "Versions of a model: ls, show, describe"),
+            ("branch", "branch:app", "Branches: ls, show, create, close, reopen, protect, unprotect"),
+            ("pointer", "branch:pointer_app", "Pointers: ls, show, history, set, rm"),
             ("log", "versions:log_app", "The versions on the way back from a reference"),
             ("download", "download:app", "Download a version, checked while it streams"),
+            ("reproduce", "reproduce:app", "Write what it takes to run a version's training again"),
             ("verify", "download:verify_app", "Check a version, or a directory against one"),
+        ),
+    ),
+    (
+        "The baseline",
+        (
+            ("promote", "promotion:promote_app", "Bring a version onto main and make it the baseline"),
+            ("rollback", "promotion:rollback_app", "Lead the baseline back"),
+            ("contract", "promotion:contract_app", "What a version must pass: show, set, freeze, unfreeze"),
+            ("approve", "promotion:approve_app", "Say yes or no to a version"),
+            ("check", "promotion:check_app", "Keep the outcome of a check of a version"),
+            ("revert", "promotion:revert_app", "Reverse an audited change as a new one"),
+        ),
+    ),
+    (
+        "Measure",
+        (
+            ("evaluate", "measure:evaluate_app", "Append evaluations of a version: they count for promotion"),
+            ("observe", "measure:observe_app", "Append observations of a version, from production"),
+            ("series", "measure:series_app", "A metric over the versions of a model, or over time"),
+            ("divergences", "measure:divergences_app", "How the baseline's tolerances stand"),
         ),
     ),
     (

@@ -99,6 +99,7 @@ class Common:
 
 
 DEFAULTS: Final = Common()
+At = Annotated[str | None, Option("As of this moment, RFC 3339: 2026-01-02T03:04:05Z.")]
 Limit = Annotated[int, Option("How many are shown at most; 0 is all.")]
 
 

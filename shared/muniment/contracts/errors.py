@@ -17,6 +17,7 @@ A code is stable once released; messages are for people and may change.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 
@@ -24,7 +25,7 @@ class MunimentError(Exception):
     """A failure that says what, expected, actual, and what to do.
 
     `code` is a stable snake_case word; `expected` and `actual` are short printable values (never secrets);
-    `hint` is the next step for the reader.
+    `hint` is the next step for the reader; `details` is JSON for programs, where a sentence cannot hold it all.
     """
 
     http_status: ClassVar[int] = 500
@@ -39,6 +40,7 @@ class MunimentError(Exception):
         expected: object = None,
         actual: object = None,
         hint: str | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -46,6 +48,7 @@ class MunimentError(Exception):
         self.expected = None if expected is None else _short(expected)
         self.actual = None if actual is None else _short(actual)
         self.hint = hint
+        self.details = details
 
     def __str__(self) -> str:
         parts = [self.message]
@@ -69,6 +72,7 @@ class MunimentError(Exception):
             "expected": self.expected,
             "actual": self.actual,
             "hint": self.hint,
+            "details": self.details,
         }
         return {name: value for name, value in fields.items() if value is not None}
 

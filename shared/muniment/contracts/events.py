@@ -62,6 +62,8 @@ class PublicationSettings(Payload):
     track: Word | None = None
     description: Prose | None = None
     tags: Tags = {}
+    reproduces: VersionIdField | None = None
+    """The version whose training this run repeats; the registry compares the two at the commit."""
 
 
 def _distinct_paths(files: tuple[Any, ...]) -> None:

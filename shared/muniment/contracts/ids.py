@@ -70,6 +70,14 @@ def branch_name(text: str) -> BranchName:
     return BranchName(text)
 
 
+def pointer_name(text: str) -> BranchName:
+    """The text as a pointer's name: `baseline`, or what a branch may be called (one namespace).
+
+    Raises `Rejected` (`branch_name_invalid`).
+    """
+    return BranchName(text) if text == "baseline" else branch_name(text)
+
+
 def sha256(text: str) -> Sha256:
     """The text as a SHA-256, or `Rejected` with code `digest_invalid`. A `sha256:` prefix is taken off."""
     digits = text.removeprefix("sha256:")

@@ -10,12 +10,13 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, Work, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
+from muniment.sdk.naming_clients import AsyncNamingClient
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
@@ -25,7 +26,9 @@ from muniment.sdk.wire import Wire
 from muniment.sdk.workshop import Workshop
 
 if TYPE_CHECKING:
+    from muniment.sdk.measuring import Given, MeasureOptions
     from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
+    from muniment.sdk.reproduce import Reproduction
     from muniment.sdk.transfer.progress import OnProgress
     from muniment.sdk.transfer.scan import Source
     from muniment.sdk.verify import Verification
@@ -34,7 +37,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class AsyncClient:
+class AsyncClient(AsyncNamingClient):
     """A registry, asked from asyncio. Close it with `aclose`, or use it with `async with`. See `Client`."""
 
     def __init__(
@@ -96,17 +99,17 @@ class AsyncClient:
     async def model(self, name: str) -> Model:
         return await self._run(calls.model(name))
 
-    def branches(self, model: str) -> AsyncIterator[Branch]:
-        return self._each(calls.branches(model), Branch.of)
+    def branches(self, model: str, *, at: str | None = None) -> AsyncIterator[Branch]:
+        return self._each(calls.branches(model, at), Branch.of)
 
-    def versions(self, model: str, *, branch: str | None = None) -> AsyncIterator[Version]:
-        return self._each(calls.versions(model, branch), Version.of)
+    def versions(self, model: str, *, branch: str | None = None, at: str | None = None) -> AsyncIterator[Version]:
+        return self._each(calls.versions(model, branch, at), Version.of)
 
-    async def version(self, ref: str) -> Version:
-        return await self._run(calls.version(ref))
+    async def version(self, ref: str, *, at: str | None = None) -> Version:
+        return await self._run(calls.version(ref, at))
 
-    def log(self, ref: str) -> AsyncIterator[Version]:
-        return self._each(calls.log(ref), Version.of)
+    def log(self, ref: str, *, at: str | None = None) -> AsyncIterator[Version]:
+        return self._each(calls.log(ref, at), Version.of)
 
     async def download(
         self,
@@ -126,6 +129,42 @@ class AsyncClient:
         from muniment.sdk.download import verifying
 
         return await self._run(verifying(ref, directory, on_progress=on_progress))
+
+    async def reproduce(self, ref: str, directory: str | os.PathLike[str]) -> Reproduction:
+        from muniment.sdk.reproduce import reproducing
+
+        return await self._run(reproducing(self._shop(), ref, directory))
+
+    # -- measurements
+
+    async def evaluate(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
+        from muniment.sdk.measuring import measuring
+
+        return await self._run(measuring("evaluation", ref, measurements, options))
+
+    async def observe(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
+        from muniment.sdk.measuring import measuring
+
+        return await self._run(measuring("observation", ref, measurements, options))
+
+    def series(
+        self,
+        model: str,
+        metric: str,
+        *,
+        dataset: str | None = None,
+        slice: str | None = None,  # noqa: A002  # reason: the word that the HTTP surface uses
+        over: Literal["versions", "time"] = "versions",
+        ref: str | None = None,
+    ) -> AsyncIterator[Json]:
+        from muniment.sdk.measuring import series
+
+        return self._each(series(model, metric, dataset, slice, over, ref), plain)
+
+    def divergences(self, model: str, *, state: Literal["holding", "broken"] | None = None) -> AsyncIterator[Json]:
+        from muniment.sdk.measuring import divergences
+
+        return self._each(divergences(model, state), plain)
 
     # -- audit and events
 

@@ -137,25 +137,28 @@ def model(name: str) -> Call[Model]:
     return Model.of((yield from ask_json(request("registry", "GET", f"/models/{quote(name, safe='')}"))))
 
 
-def branches(name: str) -> Listing:
+def branches(name: str, at: str | None = None) -> Listing:
     """The branches of a model."""
-    return Listing("registry", f"/models/{quote(name, safe='')}/branches")
+    return Listing("registry", f"/models/{quote(name, safe='')}/branches", {"at": at})
 
 
-def versions(name: str, branch: str | None) -> Listing:
+def versions(name: str, branch: str | None, at: str | None = None) -> Listing:
     """The versions of a model, newest first."""
-    return Listing("registry", f"/models/{quote(name, safe='')}/versions", {"branch": branch})
+    return Listing("registry", f"/models/{quote(name, safe='')}/versions", {"branch": branch, "at": at})
 
 
-def log(ref: str) -> Listing:
+def log(ref: str, at: str | None = None) -> Listing:
     """The versions on the way back from a reference along its branch."""
     wanted = parsed(ref)
-    return Listing("registry", f"/models/{quote(wanted.model, safe='')}/log", {"ref": str(wanted)})
+    return Listing("registry", f"/models/{quote(wanted.model, safe='')}/log", {"ref": str(wanted), "at": at})
 
 
-def version(ref: str) -> Call[Version]:
-    """The version that a reference means."""
-    value = yield from ask_json(request("registry", "GET", f"/versions/{_place(ref)}"))
+def version(ref: str, at: str | None = None) -> Call[Version]:
+    """The version that a reference means, or meant at a moment."""
+    if at is None:
+        value = yield from ask_json(request("registry", "GET", f"/versions/{_place(ref)}"))
+    else:
+        value = yield from ask_json(request("registry", "GET", "/resolve", query={"ref": str(parsed(ref)), "at": at}))
     return Version.of({"model": parsed(ref).model, **value})
 
 

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
+from muniment.sdk.naming_clients import NamingClient
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
@@ -25,7 +26,9 @@ from muniment.sdk.wire import Wire
 from muniment.sdk.workshop import Workshop
 
 if TYPE_CHECKING:
+    from muniment.sdk.measuring import Given, MeasureOptions
     from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
+    from muniment.sdk.reproduce import Reproduction
     from muniment.sdk.transfer.progress import OnProgress
     from muniment.sdk.transfer.scan import Source
     from muniment.sdk.verify import Verification
@@ -34,7 +37,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class Client:
+class Client(NamingClient):
     """A registry, asked with blocking calls. Safe to share between threads; close it, or use it with `with`.
 
     Without arguments the server is found as `settings.find_server` says: environment, then a credentials file.
@@ -114,21 +117,21 @@ class Client:
         """One model."""
         return self._run(calls.model(name))
 
-    def branches(self, model: str) -> Iterator[Branch]:
-        """A model's branches."""
-        return self._each(calls.branches(model), Branch.of)
+    def branches(self, model: str, *, at: str | None = None) -> Iterator[Branch]:
+        """A model's branches, now or as of a moment (RFC 3339)."""
+        return self._each(calls.branches(model, at), Branch.of)
 
-    def versions(self, model: str, *, branch: str | None = None) -> Iterator[Version]:
-        """A model's versions, newest first."""
-        return self._each(calls.versions(model, branch), Version.of)
+    def versions(self, model: str, *, branch: str | None = None, at: str | None = None) -> Iterator[Version]:
+        """A model's versions, newest first, now or as of a moment."""
+        return self._each(calls.versions(model, branch, at), Version.of)
 
-    def version(self, ref: str) -> Version:
-        """The version that a reference means; its files and manifest are in `raw`."""
-        return self._run(calls.version(ref))
+    def version(self, ref: str, *, at: str | None = None) -> Version:
+        """The version that a reference means, or meant at a moment; its files and manifest are in `raw`."""
+        return self._run(calls.version(ref, at))
 
-    def log(self, ref: str) -> Iterator[Version]:
+    def log(self, ref: str, *, at: str | None = None) -> Iterator[Version]:
         """The versions on the way back from a reference along its branch."""
-        return self._each(calls.log(ref), Version.of)
+        return self._each(calls.log(ref, at), Version.of)
 
     def download(
         self,
@@ -155,6 +158,56 @@ class Client:
         from muniment.sdk.download import verifying
 
         return self._run(verifying(ref, directory, on_progress=on_progress))
+
+    def reproduce(self, ref: str, directory: str | os.PathLike[str]) -> Reproduction:
+        """Write what it takes to run a version's training again into a new or empty folder; nothing is run.
+
+        Raises `Conflict` (`folder_not_empty`).
+        """
+        from muniment.sdk.reproduce import reproducing
+
+        return self._run(reproducing(self._shop(), ref, directory))
+
+    # -- measurements
+
+    def evaluate(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
+        """Append evaluations of a version: `{"accuracy": 0.97}`, or mappings with `metric`, `value` and more.
+
+        They count for promotion; observations do not. The answer names the `divergences` from the baseline's
+        tolerances that began or ended. Raises `Rejected` where a row is at fault, naming it.
+        """
+        from muniment.sdk.measuring import measuring
+
+        return self._run(measuring("evaluation", ref, measurements, options))
+
+    def observe(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
+        """Append observations of a version, from production, as `evaluate` does evaluations."""
+        from muniment.sdk.measuring import measuring
+
+        return self._run(measuring("observation", ref, measurements, options))
+
+    def series(
+        self,
+        model: str,
+        metric: str,
+        *,
+        dataset: str | None = None,
+        slice: str | None = None,  # noqa: A002  # reason: the word that the HTTP surface uses
+        over: Literal["versions", "time"] = "versions",
+        ref: str | None = None,
+    ) -> Iterator[Json]:
+        """A metric over versions (`number`, `id`, `value`, `source`, `at`), or over time: the observations of the
+        version that `ref` names, by default the baseline.
+        """
+        from muniment.sdk.measuring import series
+
+        return self._each(series(model, metric, dataset, slice, over, ref), plain)
+
+    def divergences(self, model: str, *, state: Literal["holding", "broken"] | None = None) -> Iterator[Json]:
+        """How the baseline's tolerances stand, and since when those that are broken are."""
+        from muniment.sdk.measuring import divergences
+
+        return self._each(divergences(model, state), plain)
 
     # -- audit and events
 

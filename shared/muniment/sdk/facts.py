@@ -29,6 +29,7 @@ def event_fields(
     commit: str = "auto",
     description: str | None = None,
     tags: Mapping[str, str] | None = None,
+    reproduces: str | None = None,
 ) -> dict[str, Any]:
     """The event's fields without its files; empty ones are left out.
 
@@ -56,6 +57,7 @@ def event_fields(
             "track": track,
             "description": description,
             "tags": dict(tags or {}),
+            "reproduces": None if reproduces is None else version_id(reproduces),
             "facts": _filled(facts),
         }
     )

@@ -35,6 +35,8 @@ class PublishOptions(TypedDict, total=False):
     """`manual`: wait as a candidate until a person commits it."""
     description: str | None
     tags: Mapping[str, str]
+    reproduces: str | None
+    """The version that this run repeats, by its id or a reference: the registry compares the two."""
     roles: Mapping[str, str]
     """Roles of files by path (`config`, `tokenizer`, ...); default `file`."""
     idempotency_key: str | None

@@ -74,6 +74,7 @@ def problem_of(status: int, content_type: str, body: bytes) -> MunimentError:
         expected=fields.get("expected"),
         actual=fields.get("actual"),
         hint=fields.get("hint"),
+        details=fields.get("details"),
     )
     if fields.get("request_id"):
         error.add_note(f"request {fields['request_id']}")

@@ -32,6 +32,8 @@ def publishing(shop: Workshop, source: Source, model: str, options: PublishOptio
     roles, on_scan = options.pop("roles", {}), options.pop("on_scan", None)
     on_progress, own_key = options.pop("on_progress", None), options.pop("idempotency_key", None)
     wait, timeout = options.pop("wait", True), options.pop("timeout", WAIT_S)
+    if options.get("reproduces"):
+        options["reproduces"] = yield from _id_of(str(options["reproduces"]))
     fields = event_fields(model, **options)  # type: ignore[misc]  # reason: what is left are its keyword arguments
     files, digests = yield Work(lambda stop: _read(source, shop.cache, on_scan, on_progress, stop))
     body = {**fields, "files": _declared(files, digests, roles)}
@@ -47,6 +49,13 @@ def publishing(shop: Workshop, source: Source, model: str, options: PublishOptio
     if not wait:
         return (yield from calls.publication(started.id))
     return (yield from calls.settled(started.id, timeout, watch=_validation(on_progress)))
+
+
+def _id_of(ref: str) -> Call[str]:
+    """The id of the version that a reference means now: what a name means later is another matter."""
+    if ref.startswith("sha256:"):
+        return ref
+    return (yield from calls.version(ref)).id
 
 
 def _begun(body: Mapping[str, Any], key: str | None, memory: Cache, fingerprint: str) -> Call[calls.Started]:

@@ -14,6 +14,7 @@ from typing import Any
 import asyncpg
 import httpx2
 import pytest
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 import muniment.registry
@@ -67,6 +68,7 @@ class Registry:
     transactions: Transactions
     processor: Processor
     client: httpx2.AsyncClient
+    app: FastAPI
 
     async def commit(
         self,
@@ -241,7 +243,7 @@ async def registry(parts: Parts, registry_template: str, settings: Settings) -> 
             app = build_app(version="0", routers=[built.router], identity=People(), ready={}, metrics=metrics)
             transport = httpx2.ASGITransport(app)
             async with httpx2.AsyncClient(transport=transport, base_url="http://test/api/v1") as client:
-                yield Registry(pool, blobs, transactions, processor, client)
+                yield Registry(pool, blobs, transactions, processor, client, app)
         finally:
             await pool.close()
     finally:

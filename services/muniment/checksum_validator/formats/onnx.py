@@ -39,6 +39,12 @@ _CHILDREN: Final[dict[_Message, dict[int, _Message]]] = {
     "value": {},
     "pair": {},
 }
+_IR_VERSION: Final = 1
+_IR_VERSION_MAX: Final = 1_000
+"""Far above the newest, 14: what stands there in raw weights is mostly larger."""
+_GRAPH: Final = 7
+_FUNCTIONS: Final = 25
+_GRAPH_FIELDS: Final = frozenset({1, 2, 5, 10, 11, 12, 13, 14, 15, 16})
 _MODEL_WIRES: Final = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}
 _EXTERNAL: Final = 1
 _DATA_LOCATION: Final = 14
@@ -50,20 +56,43 @@ def recognise(source: Source) -> bool:
         return False
     cursor = Cursor(source, 0, source.size)
     numbers = set()
+    graph = 0, 0
     try:
         for _ in range(10_000):
             if not cursor.remaining:
                 break
             number, wire, value = protobuf.field(cursor, source.size)
-            if _MODEL_WIRES.get(number) != wire:
+            if _MODEL_WIRES.get(number) != wire or (number == _IR_VERSION and value > _IR_VERSION_MAX):
                 return False
+            if number == _GRAPH:
+                graph = cursor.position, value
             numbers.add(number)
             if wire != protobuf.VARINT:
                 cursor.skip(value)
     except FormatError:
-        # A cut-off model is still meant as one if it got as far as its graph.
-        return 1 in numbers and 7 in numbers
-    return 1 in numbers and bool(numbers & {7, 25})
+        # A cut-off model is still meant as one if it got as far as its graph. Raw weights begin so now and then (one
+        # file in 100,000), so the graph must be one as well.
+        return _IR_VERSION in numbers and _GRAPH in numbers and _is_graph(source, *graph)
+    return _IR_VERSION in numbers and bool(numbers & {_GRAPH, _FUNCTIONS})
+
+
+def _is_graph(source: Source, start: int, length: int) -> bool:
+    """Whether what should be a graph holds a graph's fields, to its end or to the file's."""
+    end = start + length
+    cursor = Cursor(source, start, min(end, source.size))
+    if not cursor.remaining:
+        return False
+    try:
+        for _ in range(100):
+            if not cursor.remaining:
+                break
+            number, wire, value = protobuf.field(cursor, end)
+            if wire != protobuf.BYTES or number not in _GRAPH_FIELDS:
+                return False
+            cursor.skip(value)
+    except FormatError:
+        return end > source.size
+    return True
 
 
 def read(source: Source, limits: Limits, report: Report) -> None:

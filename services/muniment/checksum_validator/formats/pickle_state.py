@@ -91,6 +91,8 @@ class Tally:
     """Whether one of them is PyTorch's from before its zip format."""
     unresolved: int = 0
     """Imports whose names cannot be told: STACK_GLOBAL of something computed, extension registry codes."""
+    extensions: int = 0
+    """Of those the extension codes, which mean something only to a program that has given them a meaning before."""
     _canonical: dict[tuple[str, str], Global] = field(default_factory=dict)
 
     def add(self, module: str, name: str) -> Global:
@@ -118,6 +120,7 @@ class Tally:
         self.calls += other.calls
         self.nested += other.nested
         self.unresolved += other.unresolved
+        self.extensions += other.extensions
         for found in other.globals:
             self.add(*found)
 

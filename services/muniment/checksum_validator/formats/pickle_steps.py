@@ -50,6 +50,7 @@ def _stack_global(machine: Machine, _: Argument) -> None:
 
 def _extension(machine: Machine, _: Argument) -> None:
     machine.tally.unresolved += 1
+    machine.tally.extensions += 1
     machine.stack.push(THING)
 
 
@@ -142,6 +143,8 @@ def _put(machine: Machine, slot: Any) -> None:
 
 
 def _get(machine: Machine, slot: Any) -> None:
+    if slot is None and not len(machine.memo):
+        raise malformed("an empty memo slot is read")
     if slot is None:
         raise FormatError("pickle_memo", "a memo slot is numbered in an unusual way")
     machine.stack.push(machine.memo.get(slot))

@@ -1,20 +1,19 @@
-"""The registry's HTTP API, a file for each noun."""
+"""The registry's HTTP API below `/api/v1`, a file for each noun. `app.py` adds them in their order."""
 
-from __future__ import annotations
-
-from fastapi import APIRouter
-
-from muniment.registry.candidates import Candidates
+from muniment.registry.http.branches import add_branches, add_pointers
 from muniment.registry.http.candidates import add_candidates
+from muniment.registry.http.measurements import add_measurements
 from muniment.registry.http.models import add_models
+from muniment.registry.http.promotion import add_contract, add_promotion
 from muniment.registry.http.versions import add_versions
-from muniment.registry.reads import Reads
 
-
-def build_router(reads: Reads, candidates: Candidates) -> APIRouter:
-    """The routes, below `/api/v1`."""
-    router = APIRouter(tags=["registry"])
-    add_models(router, reads)
-    add_candidates(router, reads, candidates)
-    add_versions(router, reads)
-    return router
+__all__ = [
+    "add_branches",
+    "add_candidates",
+    "add_contract",
+    "add_measurements",
+    "add_models",
+    "add_pointers",
+    "add_promotion",
+    "add_versions",
+]

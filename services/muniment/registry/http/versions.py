@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from muniment.registry.http.parameters import Json, Reader
+from muniment.registry.http.parameters import At, Json, Reader
 from muniment.registry.reads import Reads
 
 
@@ -14,9 +14,9 @@ def add_versions(router: APIRouter, reads: Reads) -> None:
     """A version, its manifest, its files. The routes with a further word stand before the one without."""
 
     @router.get("/resolve")
-    async def resolve(_: Reader, ref: Annotated[str, Query(max_length=300)]) -> Json:
-        """The version that a reference names."""
-        return await reads.version(ref)
+    async def resolve(_: Reader, ref: Annotated[str, Query(max_length=300)], at: At) -> Json:
+        """The version that a reference names, or named at a moment."""
+        return await reads.version(ref, at)
 
     @router.get("/versions/{ref:path}/manifest")
     async def get_manifest(_: Reader, ref: str) -> Response:

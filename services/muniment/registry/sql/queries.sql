@@ -25,9 +25,13 @@ FROM version v JOIN model m ON m.id = v.model_id
 WHERE v.id = ANY($1::text[])
 
 -- name: heads
-SELECT b.model_id, b.name, b.head_number, v.id AS head_id
+-- Of the branches with these names, and the pointers that have one of them.
+SELECT b.model_id, b.name, b.head_number, v.id AS head_id, b.closed_at IS NOT NULL AS closed, b.protected
 FROM branch b JOIN version v ON (v.model_id, v.number) = (b.model_id, b.head_number)
-WHERE b.model_id = ANY($1::bigint[])
+WHERE b.model_id = ANY($1::bigint[]) AND b.name = ANY($2::text[])
+UNION ALL
+SELECT model_id, name, NULL, NULL, false, false FROM pointer
+WHERE model_id = ANY($1::bigint[]) AND name = ANY($2::text[])
 
 -- name: insert_versions
 WITH new AS (
@@ -134,7 +138,7 @@ SELECT number FROM version WHERE model_id = $1 AND id LIKE $2 || '%' ORDER BY nu
 SELECT number, id, branch, previous_number, stability, track, operator, committed_at, size_bytes, file_count,
        description, tags, publication_id
 FROM version
-WHERE model_id = $1 AND ($2::bigint IS NULL OR number < $2)
+WHERE model_id = $1 AND ($2::bigint IS NULL OR number < $2) AND ($4::timestamptz IS NULL OR committed_at <= $4)
 ORDER BY number DESC
 LIMIT $3
 
@@ -142,7 +146,8 @@ LIMIT $3
 SELECT number, id, branch, previous_number, stability, track, operator, committed_at, size_bytes, file_count,
        description, tags, publication_id
 FROM version
-WHERE model_id = $1 AND branch = $4 AND ($2::bigint IS NULL OR number < $2)
+WHERE model_id = $1 AND branch = $5 AND ($2::bigint IS NULL OR number < $2)
+    AND ($4::timestamptz IS NULL OR committed_at <= $4)
 ORDER BY number DESC
 LIMIT $3
 
@@ -166,7 +171,9 @@ SELECT previous_number FROM version WHERE model_id = $1 AND number = $2
 SELECT m.id AS model_id, m.name AS model, v.number, v.id, v.branch, v.previous_number, p.id AS previous_id,
        v.stability, v.track, v.operator, v.committed_at, v.size_bytes, v.file_count, v.description, v.tags,
        v.publication_id, v.manifest, v.manifest_bucket, v.manifest_key, v.manifest_version_id,
-       v.manifest_locked_until, t.deleted_at, t.reason AS deleted_reason, t.operator AS deleted_by
+       v.manifest_locked_until, t.deleted_at, t.reason AS deleted_reason, t.operator AS deleted_by,
+       EXISTS (SELECT FROM reproduction r WHERE r.model_id = v.model_id AND r.number = v.number)
+           OR EXISTS (SELECT FROM reproduction r WHERE r.of_id = v.id) AS in_reproductions
 FROM model m
 JOIN version v ON v.model_id = m.id
     AND v.number = coalesce(

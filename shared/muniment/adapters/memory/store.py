@@ -192,6 +192,12 @@ class MemoryBlobStore:
                 versions.remove(version)
                 return
 
+    def damage(self, location: Located) -> None:
+        """Flip a bit of a version's bytes, lock or not, as a failing disk does: for tests of who notices."""
+        version = self._objects.find(location.bucket, location.key, location.version_id)
+        data = version.data or b""
+        version.data = bytes([data[0] ^ 1]) + data[1:]
+
     async def list_versions(
         self, bucket: str, *, prefix: str = "", after: ListCursor | None = None, limit: int = 1000
     ) -> VersionPage:

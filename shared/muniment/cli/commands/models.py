@@ -1,20 +1,12 @@
-"""`muniment models ls|show` and `muniment branches ls`."""
+"""`muniment models ls|show`."""
 
 from __future__ import annotations
 
 from muniment.cli.arguments import Command
-from muniment.cli.session import DEFAULTS, Column, Common, Limit
+from muniment.cli.session import DEFAULTS, Common, Limit
 from muniment.cli.text import cell, moment, short
 
 app = Command("muniment models", "Models.", example="muniment models ls")
-branches_app = Command("muniment branches", "The branches of a model.", example="muniment branches ls digits")
-
-_BRANCHES: tuple[Column, ...] = (
-    ("BRANCH", lambda item: cell(item["name"])),
-    ("HEAD", lambda item: cell(item.get("head_number"))),
-    ("ID", lambda item: short(item.get("head_id"))),
-    ("MOVED", lambda item: moment(item.get("moved_at"))),
-)
 
 
 @app.command("ls")
@@ -55,16 +47,3 @@ def show(model: str, /, *, common: Common = DEFAULTS) -> None:
         ],
     )
     common.next(f"muniment versions ls {found.name}")
-
-
-@branches_app.command("ls")
-def branches_ls(model: str, /, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
-    """List a model's branches and their heads."""
-    with common.client() as client:
-        common.rows(
-            (item.raw for item in client.branches(model)),
-            name=lambda item: item["name"],
-            table=_BRANCHES,
-            limit=limit,
-            empty=f"{model} has no branches",
-        )

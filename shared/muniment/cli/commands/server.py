@@ -1,4 +1,4 @@
-"""`muniment up|demo|run|doctor|migrate|topics`: the server is imported only here, and only when one of these runs."""
+"""`muniment up|demo|run|doctor|migrate|rebuild|topics`: the server is imported only when one of these runs."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ run = Command(
 )
 doctor = Command("muniment doctor", "Check settings, broker, database and store.", example="muniment doctor --json")
 migrate = Command("muniment migrate", "Bring the database schemas up to date.", example="muniment migrate")
+rebuild = Command(
+    "muniment rebuild",
+    "Make the registry's state anew, in a fresh database, from the audit log and the manifests in the object store. "
+    "With --compare the live database is held against it row by row; exit code 1 when something is missing or differs.",
+    example="muniment rebuild --into postgresql://muniment@db/muniment_rebuilt --compare",
+)
 topics = Command("muniment topics", "Show the topics, and create missing ones.", example="muniment topics --json")
 
 
@@ -69,6 +75,20 @@ def check(*, json: Json = False) -> int:
 def migrate_schemas(*, json: Json = False) -> int:
     """Bring the database schemas up to date."""
     return int(_commands().migrate(json=json))
+
+
+@rebuild.default
+def rebuild_registry(
+    *,
+    into: Annotated[str, Option("The DSN of an empty database; its schema is made.")],
+    compare: Annotated[bool, Option("Compare the live database with it, row by row.")] = False,
+    entries: Annotated[
+        Path | None, Option("Audit entries as `muniment audit ls --json --limit 0` prints them, not the live tables.")
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Make the registry's state anew and compare."""
+    return int(_commands().rebuild(into=into, entries=entries, compare=compare, json=json))
 
 
 @topics.default

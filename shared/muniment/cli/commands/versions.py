@@ -1,9 +1,13 @@
-"""`muniment versions ls|show` and `muniment log`."""
+"""`muniment versions ls|show|describe` and `muniment log`."""
 
 from __future__ import annotations
 
-from muniment.cli.arguments import Command
-from muniment.cli.session import DEFAULTS, Column, Common, Limit
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from muniment.cli import options
+from muniment.cli.arguments import Command, Option
+from muniment.cli.session import DEFAULTS, At, Column, Common, Limit
 from muniment.cli.text import cell, moment, short, size
 
 app = Command("muniment versions", "The versions of a model.", example="muniment versions show digits@main")
@@ -26,11 +30,13 @@ _TABLE: tuple[Column, ...] = (
 
 
 @app.command("ls")
-def ls(model: str, /, *, branch: str | None = None, limit: Limit = 100, common: Common = DEFAULTS) -> None:
+def ls(
+    model: str, /, *, branch: str | None = None, at: At = None, limit: Limit = 100, common: Common = DEFAULTS
+) -> None:
     """List a model's versions, newest first."""
     with common.client() as client:
         common.rows(
-            (item.raw for item in client.versions(model, branch=branch)),
+            (item.raw for item in client.versions(model, branch=branch, at=at)),
             name=lambda item: item["id"],
             table=_TABLE,
             limit=limit,
@@ -39,10 +45,10 @@ def ls(model: str, /, *, branch: str | None = None, limit: Limit = 100, common: 
 
 
 @app.command("show")
-def show(ref: str, /, *, common: Common = DEFAULTS) -> None:
-    """Show what a reference means: the version, its manifest and its files."""
+def show(ref: str, /, *, at: At = None, common: Common = DEFAULTS) -> None:
+    """Show what a reference means, or meant: the version, its manifest and its files."""
     with common.client() as client:
-        found = client.version(ref)
+        found = client.version(ref, at=at)
     manifest = found.raw.get("manifest") or {}
     common.show(
         found.raw,
@@ -61,6 +67,8 @@ def show(ref: str, /, *, common: Common = DEFAULTS) -> None:
             *((name, manifest.get(name)) for name in ("run_id", "experiment_id", "params", "hyperparams", "metrics")),
             ("datasets", [item.get("name") for item in manifest.get("datasets", [])]),
             ("parents", [f"{short(item['id'])} ({item['kind']})" for item in manifest.get("parents", [])]),
+            ("reproduces", _reproduction(found.raw.get("reproduces"))),
+            ("reproduced by", [_reproduction(item) for item in found.raw.get("reproduced_by") or []]),
             *(
                 (f"file {file['path']}", f"{size(file['size'])}  {file.get('format', '')}  sha256:{file['sha256']}")
                 for file in found.raw.get("files") or []
@@ -70,12 +78,42 @@ def show(ref: str, /, *, common: Common = DEFAULTS) -> None:
     common.next(f"muniment download {found.ref} DIR")
 
 
+@app.command("describe")
+def describe(
+    ref: str,
+    /,
+    *,
+    description: str | None = None,
+    no_description: Annotated[bool, Option("Take the description away.")] = False,
+    tag: Annotated[tuple[str, ...], Option("NAME=TEXT; NAME alone takes the tag away.")] = (),
+    common: Common = DEFAULTS,
+) -> None:
+    """Change a version's description and tags; each change is audited and can be reverted."""
+    gone = {name: None for name in tag if "=" not in name}
+    tags = {**gone, **options.pairs([one for one in tag if "=" in one], "--tag")}
+    with common.client() as client:
+        found = client.describe(ref, description=description, tags=tags, clear=no_description)
+    common.show(
+        found,
+        name=found["id"],
+        facts=[
+            ("version", f"{found['model']}/{found['number']}"),
+            ("description", found["description"]),
+            ("tags", found["tags"]),
+        ],
+    )
+
+
+def _reproduction(item: Mapping[str, Any] | None) -> str:
+    return f"{cell(item.get('model'))}/{item['number']} ({item['outcome']})" if item else ""
+
+
 @log_app.default
-def log(ref: str, /, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
+def log(ref: str, /, *, at: At = None, limit: Limit = 100, common: Common = DEFAULTS) -> None:
     """Walk back from a reference along its branch."""
     with common.client() as client:
         common.rows(
-            (item.raw for item in client.log(ref)),
+            (item.raw for item in client.log(ref, at=at)),
             name=lambda item: item["id"],
             table=_TABLE,
             limit=limit,

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 from prometheus_client.exposition import choose_encoder
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -46,6 +46,7 @@ def build_app(
     /openapi.json.
 
     `ready` are the checks of /readyz; `schemas` the folder of event schemas (that of muniment.contracts unless given);
+    `max_body_bytes` the largest body, but for a route that says `openapi_extra={"x-max-body-bytes": N}`;
     `open_paths` what may be answered without a token. Raises `Misconfigured`: `route_unguarded`, `operation_repeated`.
     """
     app = Api(
@@ -65,9 +66,17 @@ def build_app(
         app.include_router(router, prefix=PREFIX)
     check_guarded(app, open_paths)
     _check_operations(app)
-    names = {id(route.original_route): route.path or "unmatched" for route in iter_route_contexts(app.routes)}
-    app.add_middleware(Envelope, metrics=metrics, route_names=names, max_body_bytes=max_body_bytes)
+    routes = list(iter_route_contexts(app.routes))
+    names = {id(route.original_route): route.path or "unmatched" for route in routes}
+    limits = {id(route.original_route): _max_body_bytes(route) or max_body_bytes for route in routes}
+    app.add_middleware(Envelope, metrics=metrics, route_names=names, max_body_bytes=max_body_bytes, route_limits=limits)
     return app
+
+
+def _max_body_bytes(route: RouteContext) -> int | None:
+    extra = getattr(route.original_route, "openapi_extra", None) or {}
+    found = extra.get("x-max-body-bytes")
+    return found if isinstance(found, int) else None
 
 
 def _always(

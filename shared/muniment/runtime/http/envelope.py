@@ -6,13 +6,14 @@ One pure ASGI middleware instead of several: each wrapper costs every request, a
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
-from muniment.contracts.errors import TooLarge
 from muniment.runtime.http.problems import REQUEST_ID, log_problem, problem_of
 from muniment.runtime.http.requests import request_id_from, too_large
 from muniment.runtime.metrics import Metrics
@@ -32,13 +33,23 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 
 
 class Envelope:
-    """The middleware. `route_names` gives the metrics label of a route object by its `id`."""
+    """The middleware. `route_names` gives the metrics label of a route object by its `id`, `route_limits` its largest
+    body where that is not `max_body_bytes`.
+    """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, route_names: dict[int, str], max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        route_names: dict[int, str],
+        max_body_bytes: int,
+        route_limits: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._route_names = route_names
         self._max_body_bytes = max_body_bytes
+        self._route_limits = route_limits
         self._observers: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,24 +88,28 @@ class Envelope:
         It refuses when the body is asked for, not before: who asks decides what a refusal leaves behind, and a stranger
         is told that he is one. A server holds a body to its declared length.
         """
-        declared = chunked = False
+        declared: bytes | None = None
+        chunked = False
         for name, value in scope["headers"]:
             if name == b"content-length":
-                declared = True
-                if not value.isdigit() or int(value[:20]) > self._max_body_bytes:
-                    return _refusing(too_large(self._max_body_bytes, value[:20].decode("latin-1")))
+                declared = value
             elif name == b"transfer-encoding":
                 chunked = True
-        if declared or not (chunked or scope.get("http_version", "1.1") >= "2"):
+        small = declared is not None and declared.isdigit() and int(declared[:20]) <= self._max_body_bytes
+        if small or (declared is None and not (chunked or scope.get("http_version", "1.1") >= "2")):
             return receive
         size = 0
 
         async def capped() -> Message:
             nonlocal size
+            # The route is known by now: it is what asks.
+            limit = self._route_limits.get(id(scope.get("route")), self._max_body_bytes)
+            if declared is not None and (not declared.isdigit() or int(declared[:20]) > limit):
+                raise too_large(limit, declared[:20].decode("latin-1"))
             message = await receive()
             size += len(message.get("body", b""))
-            if size > self._max_body_bytes:
-                raise too_large(self._max_body_bytes, f"> {self._max_body_bytes}")
+            if size > limit:
+                raise too_large(limit, f"> {limit}")
             return message
 
         return capped
@@ -113,13 +128,6 @@ class Envelope:
         observers[1].observe(seconds)
         write = log.info if status in {401, 403} else log.debug
         write("request", method=method, path=scope["path"][:500], status=status, seconds=round(seconds, 4))
-
-
-def _refusing(error: TooLarge) -> Receive:
-    async def refuse() -> Message:
-        raise error
-
-    return refuse
 
 
 def _with_headers(given: Any, request_id: str) -> list[tuple[bytes, bytes]]:

@@ -165,3 +165,9 @@ def test_operators_of_others_are_told() -> None:
 def test_text_and_numbers_are_no_model() -> None:
     for data in (b"\x08\x08", field(1, 8) + field(2, "pytorch"), field(1, 8) + field(3, 5), b"\x08" * 100):
         assert look(data).format == "unknown"
+
+
+def test_raw_weights_that_begin_like_a_model_are_none() -> None:
+    head = bytes.fromhex("08b0063a4481ba51c7572ec36293cda8f37122ffd082bac945da93202cfad9b51a06d97dd26feca5")
+    for version in (b"\x08\x52", b"\x08\xb0\x06"):
+        assert look(version + head[3:] + bytes(range(256)) * 16).format == "unknown"

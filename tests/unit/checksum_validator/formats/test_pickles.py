@@ -412,3 +412,20 @@ def test_hostile_pickles_take_little_memory(data: bytes) -> None:
         tracemalloc.stop()
     assert not seen.ok
     assert peak < 32 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"}\x88b\xc4l\xeb\x8e\x1b",  # BUILD of a dictionary with True
+        b"\x83\xfc\xa3\x32\x81\x0e\xfe",  # an extension code that nobody has given a meaning, and a call of it
+        b"\x8a\x16" + bytes(range(0x80, 0x96)) + b"\x81\x0c",
+    ],
+)
+def test_raw_weights_that_begin_like_a_pickle_are_none(head: bytes) -> None:
+    assert look(head + bytes(range(256)) * 16).format == "unknown"
+
+
+@pytest.mark.parametrize("call", [b"cos\nsystem\n(S'ls'\ntR", b"\x8c\x02os\x8c\x06system\x93)R"])
+def test_a_call_of_something_imported_is_a_pickle_whatever_comes_behind(call: bytes) -> None:
+    assert look(call + b"\xff" * 64).format == "pickle"

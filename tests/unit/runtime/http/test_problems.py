@@ -188,6 +188,20 @@ async def test_a_body_above_the_limit_is_413_in_any_route(serve: Serve) -> None:
     assert (small.status_code, small.json()) == (200, 2)
 
 
+async def test_a_route_may_take_larger_bodies_than_the_others_up_to_its_own_limit(serve: Serve) -> None:
+    router = APIRouter()
+
+    @router.post("/many", openapi_extra={"x-max-body-bytes": 5000})
+    async def many(_: Reader, given: Annotated[Note, Body()]) -> int:
+        return len(given.text)
+
+    async with serve(router, max_body_bytes=1000) as client:
+        large = await client.post("/api/v1/many", json={"text": "x" * 2000}, headers=bearer("reader"))
+        too_large = await client.post("/api/v1/many", json={"text": "x" * 6000}, headers=bearer("reader"))
+    assert (large.status_code, large.json()) == (200, 2000)
+    assert (too_large.status_code, too_large.json()["code"]) == (413, "json_too_large")
+
+
 def test_no_text_can_break_the_document() -> None:
     problem = problem_of(Rejected("the_code", 'half \ud800, NUL \x00, quote "', actual="\u202e\n"))
     document = json.loads(problem.body("r"))

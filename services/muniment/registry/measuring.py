@@ -1,0 +1,160 @@
+"""Evaluations and observations: recorded in batches, never changed; and the values of versions, which gates ask for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from muniment.contracts.errors import Conflict
+from muniment.contracts.events import Cause, Change
+from muniment.contracts.identity import Principal
+from muniment.contracts.ids import ModelName
+from muniment.registry import diverging
+from muniment.registry.changing import Changes, Changing
+from muniment.registry.measurements import Kind, Point, Upload, batch_id, check_count, check_times, units_of
+from muniment.registry.tolerances import Measured
+from muniment.runtime.sql import load_queries
+
+if TYPE_CHECKING:
+    from muniment.registry.references import Source
+
+SQL = load_queries("muniment.registry", "measurements")
+Json = dict[str, Any]
+
+_COLUMNS: Final = (
+    "batch_id",
+    "model_id",
+    "number",
+    "kind",
+    "metric",
+    "value",
+    "unit",
+    "dataset",
+    "slice",
+    "measured_at",
+    "recorded_at",
+    "operator",
+)
+
+
+async def values_of(source: Source, model_id: int, number: int) -> dict[Measured, float]:
+    """What a version is worth to a gate: its manifest's metrics, overlaid by its newest evaluation of each metric,
+    dataset and slice. Observations do not count.
+    """
+    manifest = await source.fetchval(SQL["manifest_of"], model_id, number)
+    metrics = json.loads(manifest).get("metrics", {}) if manifest is not None else {}
+    values = {Measured(name): float(value) for name, value in metrics.items()}
+    for row in await source.fetch(SQL["newest_evaluations"], model_id, number):
+        values[Measured(row["metric"], row["dataset"] or None, row["slice"] or None)] = row["value"]
+    return values
+
+
+async def metric_values(
+    source: Source, model_id: int, metric: str, dataset: str | None = None, slice_: str | None = None
+) -> dict[int, float]:
+    """The value of one metric for each version of a model that has one, by number: as `values_of`, one statement."""
+    given = (model_id, metric, dataset or "", slice_ or "", 0, None)
+    return {row["number"]: row["value"] for row in await source.fetch(SQL["series_over_versions"], *given)}
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """Records measurements."""
+
+    changes: Changes
+
+    async def record(
+        self, model: ModelName, kind: Kind, upload: Upload, key: str | None, by: Principal, cause: Cause
+    ) -> Json:
+        """Append the upload's measurements, all or none, and hold them against the baseline's tolerances.
+
+        Returns the batch, `repeated` where the same key has recorded it before (nothing is added then), and the
+        divergences that it began or ended. Raises `Conflict` (`idempotency_key_reused`, `version_deleted`,
+        `unit_differs`), what `check_times` and `check_count` raise, and what references raise.
+        """
+        check_count(len(upload.points))
+        batch = batch_id(by.operator, model, kind, upload.ref, key)
+        async with self.changes.of(model, by, cause) as change:
+            if (before := await change.connection.fetchrow(SQL["batch"], batch)) is not None:
+                return _repeated(change, before, upload)
+            version = await change.version(upload.ref)
+            if version["deleted_at"] is not None:
+                raise Conflict("version_deleted", "the version was deleted", actual=version["deleted_reason"])
+            check_times(upload.points, version["committed_at"], change.tx.now)
+            units = await _units(change, upload.points)
+            count = len(upload.points)
+            number, now = version["number"], change.tx.now
+            await change.connection.execute(
+                SQL["insert_batch"], batch, change.model.id, number, kind, count, upload.sha256, by.operator, now
+            )
+            await change.connection.copy_records_to_table(
+                "measurement",
+                records=_rows(batch, change, number, kind, upload.points, units),
+                columns=_COLUMNS,
+            )
+            told = {"batch": str(batch), "kind": kind, "count": count, "sha256": upload.sha256}
+            changes = [Change(path="measurements", after=told)]
+            change.tell("version-evaluated", changes, version=version["id"], number=number)
+            change.audit(f"version.{kind}", f"versions/{number}", changes)
+            turned = await diverging.judge(change, version, kind, upload.points)
+            return _answer(change, batch, number, version["id"], kind, count, upload.sha256, turned)
+
+
+async def _units(change: Changing, points: list[Point]) -> dict[str, str]:
+    metrics = {point.measured.metric for point in points}
+    rows = await change.connection.fetch(SQL["units"], change.model.id, list(metrics))
+    known = {row["metric"]: row["unit"] for row in rows}
+    units = units_of(points, known)
+    new = {metric: unit for metric, unit in units.items() if metric not in known}
+    if new:
+        await change.connection.execute(SQL["insert_units"], change.model.id, list(new), list(new.values()))
+    return units
+
+
+def _rows(
+    batch: UUID, change: Changing, number: int, kind: Kind, points: list[Point], units: dict[str, str]
+) -> Iterator[tuple[Any, ...]]:
+    """Rows in the order of `_COLUMNS`, made as the copy takes them."""
+    model, now, operator = change.model.id, change.tx.now, change.by.operator
+    for point in points:
+        of = point.measured
+        at = point.at or now
+        unit = units.get(of.metric)
+        where = (of.dataset or "", of.slice or "")
+        yield (batch, model, number, kind, of.metric, point.value, unit, *where, at, now, operator)
+
+
+def _repeated(change: Changing, before: asyncpg.Record, upload: Upload) -> Json:
+    if before["sha256"] != upload.sha256:
+        raise Conflict(
+            "idempotency_key_reused",
+            "this Idempotency-Key was used before with another body",
+            expected=f"sha256 {before['sha256']}",
+            actual=f"sha256 {upload.sha256}",
+            hint="use a new key for new measurements",
+        )
+    answer = _answer(
+        change, before["id"], before["number"], before["version_id"], before["kind"], before["count"], upload.sha256, []
+    )
+    return {**answer, "repeated": True}
+
+
+def _answer(
+    change: Changing, batch: UUID, number: int, version: str, kind: str, count: int, sha256: str, turned: list[Json]
+) -> Json:
+    return {
+        "batch": str(batch),
+        "model": change.model.name,
+        "number": number,
+        "id": version,
+        "kind": kind,
+        "count": count,
+        "sha256": sha256,
+        "repeated": False,
+        "divergences": turned,
+    }

@@ -1,0 +1,101 @@
+"""What a model's entries add up to: its rows, keyed as people name them. Plain values, no database ids. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from muniment.registry.rebuilding.entries import Entry
+
+Row = dict[str, Any]
+
+MAX_PROBLEMS: Final = 100
+"""Problems that a model's history keeps: after the first few the rest mostly follows from them."""
+
+
+@dataclass(slots=True)
+class History:
+    """One model: its rows by table, what the log tells that does not fit, and actions that nobody could apply."""
+
+    name: str
+    created: Entry | None = None
+    versions: dict[int, Row] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Numbers of versions by id."""
+    branches: dict[str, Row] = field(default_factory=dict)
+    branch_moves: list[Row] = field(default_factory=list)
+    pointers: dict[str, Row] = field(default_factory=dict)
+    pointer_moves: list[Row] = field(default_factory=list)
+    releases: dict[str, Row] = field(default_factory=dict)
+    tombstones: dict[int, Row] = field(default_factory=dict)
+    reproductions: dict[int, Row] = field(default_factory=dict)
+    contract: Row | None = None
+    candidates: dict[str, Row] = field(default_factory=dict)
+    unknown: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def number(self, version_id: str | None, entry: Entry) -> int | None:
+        """The number of a version that an entry names by its id."""
+        if version_id is None:
+            return None
+        if version_id not in self.numbers:
+            self.problem(entry, f"names {version_id}, which no entry before it has committed")
+        return self.numbers.get(version_id)
+
+    def problem(self, entry: Entry, what: str) -> None:
+        """Keep what does not fit: a gap in the log, or an entry that says too little."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(f"entry {entry.index} ({entry.action} of {entry.resource}) {what}")
+
+    def move_branch(self, name: str, before: str | None, after: str, entry: Entry, reason: str | None) -> None:
+        """Put a branch's head on a version; a branch that is not there yet begins so."""
+        to_number, from_number = self.number(after, entry), self.number(before, entry)
+        if to_number is None:
+            return
+        branch = self.branches.setdefault(name, new_branch(entry))
+        if branch["head_number"] != from_number and branch["head_number"] is not None:
+            self.problem(
+                entry, f"moves {name} from number {from_number}, but its head was number {branch['head_number']}"
+            )
+        branch["head_number"] = to_number
+        self.branch_moves.append({"branch": name, **_move(entry, from_number, to_number, reason)})
+
+    def move_pointer(self, name: str, before: str | None, after: str | None, entry: Entry, verb: str) -> None:
+        """Put a pointer on a version, or take it away."""
+        to_number, from_number = self.number(after, entry), self.number(before, entry)
+        pointer = self.pointers.get(name)
+        at = pointer["number"] if pointer else None
+        if at != from_number:
+            self.problem(entry, f"moves {name} from number {from_number}, but it was on number {at}")
+        self.pointer_moves.append({"name": name, "verb": verb, **_move(entry, from_number, to_number, entry.reason)})
+        if to_number is None:
+            self.pointers.pop(name, None)
+            return
+        if pointer is None:
+            pointer = {"created_at": entry.at, "created_by": entry.operator, "revision": 0}
+        moved = {"number": to_number, "moved_at": entry.at, "moved_by": entry.operator}
+        self.pointers[name] = {**pointer, **moved, "revision": pointer["revision"] + 1}
+
+
+def new_branch(entry: Entry) -> Row:
+    """A branch that an entry begins, without a head yet."""
+    return {
+        "head_number": None,
+        "created_at": entry.at,
+        "created_by": entry.operator,
+        "closed_at": None,
+        "closed_by": None,
+        "protected": False,
+    }
+
+
+def _move(entry: Entry, from_number: int | None, to_number: int | None, reason: str | None) -> Row:
+    return {
+        "from_number": from_number,
+        "to_number": to_number,
+        "moved_at": entry.at,
+        "operator": entry.operator,
+        "cause": entry.cause,
+        "reason": reason,
+    }

@@ -1,0 +1,200 @@
+"""Evaluations and observations: recorded once, kept as they are, listed as series, held against the baseline."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from muniment.contracts import topics
+from muniment.registry.measuring import metric_values, values_of
+from muniment.registry.tolerances import Measured
+from muniment.server.parts import Parts
+
+from .conftest import Registry
+
+NDJSON = {"content-type": "application/x-ndjson"}
+
+
+def later(seconds: float) -> str:
+    """A time that is after every version of a test, and not in the future by more than clocks may be apart."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+async def measure(
+    registry: Registry, verb: str, ref: str, *points: dict[str, Any], as_: str = "ada", **given: Any
+) -> Any:
+    body = {"ref": ref, "measurements": list(points)}
+    path = f"/models/{ref.partition('/')[0]}/{verb}"
+    return await registry.call("POST", path, as_=as_, status=201, json=body, **given)
+
+
+async def make_baseline(registry: Registry, number: int, *tolerances: dict[str, Any]) -> None:
+    await registry.pool.execute(
+        "INSERT INTO pointer (model_id, name, number, created_at, created_by, moved_at, moved_by) "
+        "VALUES (1, 'baseline', $1, now(), 'pam', now(), 'pam')",
+        number,
+    )
+    await registry.pool.execute(
+        "INSERT INTO contract (model_id, tolerances, changed_at, changed_by) VALUES (1, $1, now(), 'pam')",
+        json.dumps(tolerances),
+    )
+
+
+async def test_a_hundred_thousand_points_go_in_as_one_batch_and_only_once(registry: Registry) -> None:
+    await registry.commit()
+    began = datetime.now(UTC)
+    lines = [
+        {"metric": "latency", "value": n / 7, "unit": "ms", "at": (began + timedelta(microseconds=n)).isoformat()}
+        for n in range(100_000)
+    ]
+    body = b"\n".join(json.dumps(line).encode() for line in lines)
+    given: dict[str, Any] = {
+        "params": {"ref": "digits/1"},
+        "content": body,
+        "headers": {**NDJSON, "idempotency-key": "nightly"},
+    }
+    first = await registry.call("POST", "/models/digits/observations", as_="ada", status=201, **given)
+    again = await registry.call("POST", "/models/digits/observations", as_="ada", status=201, **given)
+    assert (first["count"], first["repeated"], again["repeated"]) == (100_000, False, True)
+    assert again["batch"] == first["batch"]
+    assert await registry.pool.fetchval("SELECT count(*) FROM measurement") == 100_000
+    (entry,) = await registry.audits("version.observation")
+    assert entry["changes"][0]["after"]["count"] == 100_000
+    assert entry["changes"][0]["after"]["sha256"] == first["sha256"]
+    told = [one for one in await registry.sent(topics.REGISTRY_CHANGED) if one["kind"] == "version-evaluated"]
+    assert len(told) == 1
+    given["content"] = json.dumps(lines[0]).encode()
+    await registry.refused("POST", "/models/digits/observations", "idempotency_key_reused", as_="ada", **given)
+    page = await registry.get("/models/digits/series", metric="latency", over="time", ref="digits/1", limit=2)
+    rest = await registry.get(
+        "/models/digits/series",
+        metric="latency",
+        over="time",
+        ref="digits/1",
+        limit=1,
+        page_token=page["next_page_token"],
+    )
+    assert [item["value"] for item in page["items"] + rest["items"]] == [0, 1 / 7, 2 / 7]
+
+
+@pytest.mark.parametrize("statement", ["UPDATE {} SET operator = 'x'", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
+async def test_what_was_measured_stays_even_for_a_superuser(registry: Registry, parts: Parts, statement: str) -> None:
+    await registry.commit()
+    await measure(registry, "evaluations", "digits/1", {"metric": "accuracy", "value": 0.9})
+    database = await registry.pool.fetchval("SELECT current_database()")
+    admin = await asyncpg.connect(parts.postgres.dsn.replace("/muniment?", f"/{database}?"))
+    try:
+        assert await admin.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = session_user")
+        await admin.execute("SET search_path TO registry")
+        for table in ("measurement", "measurement_batch"):
+            with pytest.raises(asyncpg.RestrictViolationError):
+                await admin.execute(statement.format(table))
+    finally:
+        await admin.close()
+
+
+async def test_gates_see_the_newest_evaluation_over_the_manifest_and_no_observation(registry: Registry) -> None:
+    await registry.commit(accuracy=0.9, loss=0.3)
+    await registry.commit(accuracy=0.8)
+    await registry.commit()
+    first, second = later(1), later(2)
+    await measure(
+        registry,
+        "evaluations",
+        "digits/1",
+        {"metric": "accuracy", "value": 0.93, "at": second},
+        {"metric": "accuracy", "value": 0.91, "at": first},
+        {"metric": "accuracy", "value": 0.7, "dataset": "test", "slice": "sevens"},
+    )
+    await measure(registry, "observations", "digits/1", {"metric": "accuracy", "value": 0.1, "at": later(9)})
+    assert await values_of(registry.pool, 1, 1) == {
+        Measured("accuracy"): 0.93,
+        Measured("loss"): 0.3,
+        Measured("accuracy", "test", "sevens"): 0.7,
+    }
+    assert await metric_values(registry.pool, 1, "accuracy") == {1: 0.93, 2: 0.8}
+    assert await metric_values(registry.pool, 1, "accuracy", "test", "sevens") == {1: 0.7}
+    series = await registry.get("/models/digits/series", metric="accuracy")
+    assert [(item["number"], item["source"]) for item in series["items"]] == [(1, "evaluation"), (2, "manifest")]
+    listed = await registry.get("/measurements", ref="digits/1", kind="evaluation", limit=2)
+    assert [item["value"] for item in listed["items"]] == [0.7, 0.91], "those recorded last come first"
+    assert (listed["items"][0]["slice"], listed["items"][1]["slice"]) == ("sevens", None)
+    rest = await registry.get(
+        "/measurements", ref="digits/1", kind="evaluation", limit=2, page_token=listed["next_page_token"]
+    )
+    assert [item["value"] for item in rest["items"]] == [0.93]
+
+
+async def test_a_bad_row_is_named_and_nothing_of_its_batch_is_kept(registry: Registry) -> None:
+    await registry.commit()
+    good = {"metric": "latency", "value": 3, "unit": "ms"}
+    await measure(registry, "evaluations", "digits/1", good)
+    for bad, code in (
+        ({"metric": "latency", "value": 3, "unit": "s"}, "unit_differs"),
+        ({"metric": "latency", "value": 3, "at": later(3600)}, "measured_in_future"),
+        ({"metric": "latency", "value": 3, "at": "2020-01-02T03:04:05Z"}, "measured_before_version"),
+        ({"metric": "latency", "value": "3"}, "metric_value_invalid"),
+    ):
+        body = {"ref": "digits/1", "measurements": [good, bad]}
+        problem = await registry.refused("POST", "/models/digits/evaluations", code, as_="ada", json=body)
+        assert "row 2" in problem["detail"], problem
+    lines = json.dumps(good).encode() + b'\n{"metric": "latency", "value": NaN}'
+    given: dict[str, Any] = {"content": lines, "params": {"ref": "digits/1"}, "headers": NDJSON}
+    problem = await registry.refused("POST", "/models/digits/evaluations", "json_not_finite", as_="ada", **given)
+    assert "row 2" in problem["detail"], problem
+    assert await registry.pool.fetchval("SELECT count(*) FROM measurement") == 1
+    await registry.refused("POST", "/models/digits/evaluations", "role_missing", as_="rae", json=body)
+    other = {"ref": "other/1", "measurements": [good]}
+    await registry.commit("other")
+    await registry.refused("POST", "/models/digits/evaluations", "reference_elsewhere", as_="ada", json=other)
+
+
+async def test_a_slice_that_breaks_the_baseline_is_told_once_and_so_is_its_recovery(registry: Registry) -> None:
+    await registry.commit(accuracy=0.9)
+    sevens = {"metric": "accuracy", "dataset": "live", "slice": "sevens"}
+    await measure(registry, "evaluations", "digits/1", {**sevens, "value": 0.9})
+    await make_baseline(
+        registry, 1, {**sevens, "absolute": 0.04, "hysteresis": 0.5}, {"metric": "accuracy", "absolute": 0.04}
+    )
+    times = [later(n) for n in range(8)]
+
+    async def see(value: float, at: str, **of: Any) -> list[dict[str, Any]]:
+        answer = await measure(registry, "observations", "digits/1", {**sevens, **of, "value": value, "at": at})
+        return list(answer["divergences"])
+
+    assert await see(0.87, times[1]) == []
+    (broken,) = await see(0.85, times[4])
+    assert (broken["slice"], broken["dataset"], broken["actual"]) == ("sevens", "live", 0.85)
+    assert broken["expected"] == ">= 0.86 (the baseline has 0.9)"
+    assert await see(0.84, times[3]) == [], "it came late, and moves the beginning back"
+    assert await see(0.87, times[5]) == [], "within the tolerance, but not yet by the hysteresis"
+    (standing,) = (await registry.get("/models/digits/divergences", state="broken"))["items"]
+    assert standing["first_at"].startswith(times[3][:23]), standing
+    (recovered,) = await see(0.88, times[6])
+    assert (recovered["recovered"], recovered["first_version"]["number"]) == (True, 1)
+    assert await see(0.88, times[7], slice="ones") == []
+    events = await registry.sent(topics.BASELINE_DIVERGED)
+    assert [event.get("recovered", False) for event in events] == [False, True]
+    (entry,) = await registry.audits("baseline.diverged")
+    assert (entry["operator"], entry["authenticated_by"]) == ("muniment|registry", "service")
+    assert len(await registry.audits("baseline.recovered")) == 1
+    assert (await registry.get("/models/digits/divergences", state="broken"))["items"] == []
+
+
+async def test_a_newer_version_of_main_that_breaks_is_named_first(registry: Registry) -> None:
+    await registry.commit(accuracy=0.9)
+    await make_baseline(registry, 1, {"metric": "accuracy", "relative": 0.02})
+    await registry.commit(branch="exp/a")
+    await registry.commit()
+    await registry.commit()
+    poor = {"metric": "accuracy", "value": 0.5}
+    assert (await measure(registry, "evaluations", "digits/2", poor))["divergences"] == [], "an experiment may fail"
+    (told,) = (await measure(registry, "evaluations", "digits/3", poor))["divergences"]
+    assert (told["first_version"]["number"], told["baseline"]["number"]) == (3, 1)
+    assert (await measure(registry, "evaluations", "digits/4", poor))["divergences"] == []
+    (standing,) = (await registry.get("/models/digits/divergences"))["items"]
+    assert (standing["state"], standing["first_number"], standing["line"]) == ("broken", 3, "main")

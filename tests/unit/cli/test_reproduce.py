@@ -1,0 +1,39 @@
+"""`muniment reproduce`, and `publish --reproduces`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from muniment.testing.fake_registry import FakeRegistry
+
+from .conftest import Run
+
+
+def test_a_run_is_repeated_by_its_folder(run: Run, registry: FakeRegistry, folder: Path, tmp_path: Path) -> None:
+    assert run("publish", folder, "--model", "digits", "--param", "lr=0.1", "--wait", "-q").code == 0
+    again = tmp_path / "again"
+    done = run("reproduce", "digits@main", again, "--json")
+    assert done.code == 0
+    assert set(done.json["files"]) == {item.name for item in again.iterdir()}
+    assert any("command" in line for line in done.json["missing"])
+    assert json.loads((again / "params.json").read_text()) == {"lr": 0.1}
+    assert run("reproduce", "digits@main", again).code == 6, "nothing is overwritten"
+    told = run("reproduce", "digits@main", tmp_path / "other")
+    assert "The run did not say which command started it." in told.out
+    assert "--reproduces digits/1" in told.err
+
+
+def test_a_rerun_names_what_it_repeats(run: Run, registry: FakeRegistry, folder: Path) -> None:
+    first = run("publish", folder, "--model", "digits", "--wait", "--json").json["id"]
+    said = []
+
+    def listen(request: object) -> None:
+        if request.url.path.endswith("/publications"):  # type: ignore[attr-defined]
+            said.append(json.loads(request.read())["reproduces"])  # type: ignore[attr-defined]
+
+    registry.intercept = listen  # type: ignore[assignment]
+    rerun = ("publish", folder, "--model", "digits", "--run", "again", "--wait", "-q")
+    assert run(*rerun, "--reproduces", "digits@main").code == 0
+    assert said == [first]
+    assert run(*rerun, "--reproduces", "digits@none").code == 4
