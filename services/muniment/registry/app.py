@@ -10,6 +10,7 @@ from muniment.registry.branches import Branches
 from muniment.registry.bytes_check import ByteCheck
 from muniment.registry.candidates import Candidates
 from muniment.registry.changing import Changes
+from muniment.registry.comparing.comparisons import Comparisons
 from muniment.registry.contract import Contracts
 from muniment.registry.describing import Describing
 from muniment.registry.handlers import CommitValidated
@@ -46,6 +47,7 @@ def build(deps: Deps) -> Built:
     http.add_contract(router, names, Contracts(changes))
     http.add_promotion(router, reads, promotions, Reverting(changes, promotions), Describing(changes))
     http.add_measurements(router, Measuring(changes), Measurements(deps.pool))
+    http.add_comparing(router, Comparisons(deps.pool, deps.blobs, settings.compare_max_bytes))
     http.add_versions(router, reads)
     return Built(
         routes=(Route(topics.MODEL_VALIDATED, committing),),

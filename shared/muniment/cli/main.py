@@ -44,6 +44,8 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
             ("branch", "branch:app", "Branches: ls, show, create, close, reopen, protect, unprotect"),
             ("pointer", "branch:pointer_app", "Pointers: ls, show, history, set, rm"),
             ("log", "versions:log_app", "The versions on the way back from a reference"),
+            ("compare", "compare:app", "Two to six versions side by side, by their manifests"),
+            ("diff", "compare:diff_app", "What changed between two versions, down to each tensor"),
             ("download", "download:app", "Download a version, checked while it streams"),
             ("reproduce", "reproduce:app", "Write what it takes to run a version's training again"),
             ("verify", "download:verify_app", "Check a version, or a directory against one"),

@@ -43,14 +43,7 @@ def compare_manifests(
 
     Raises `Rejected` (`compare_count_invalid`) for fewer than two or more than six manifests.
     """
-    if not MIN_VERSIONS <= len(manifests) <= MAX_VERSIONS:
-        raise Rejected(
-            "compare_count_invalid",
-            "the number of versions to compare is out of range",
-            expected=f"{MIN_VERSIONS} to {MAX_VERSIONS} versions",
-            actual=str(len(manifests)),
-            hint="compare more versions in several calls with the same first one",
-        )
+    check_count(len(manifests))
     fields = [_sections(manifest) for manifest in manifests]
     answer: dict[str, list[Row]] = {}
     for section in SECTIONS:
@@ -59,6 +52,18 @@ def compare_manifests(
         rows = [_row(name, columns, directions or {}, is_metric=section == "metrics") for name in names]
         answer[section] = [row for row in rows if row.changed or not only_changed]
     return answer
+
+
+def check_count(count: int) -> None:
+    """Raises `Rejected` (`compare_count_invalid`)."""
+    if not MIN_VERSIONS <= count <= MAX_VERSIONS:
+        raise Rejected(
+            "compare_count_invalid",
+            "the number of versions to compare is out of range",
+            expected=f"{MIN_VERSIONS} to {MAX_VERSIONS} versions",
+            actual=str(count),
+            hint="compare more versions in several calls with the same first one",
+        )
 
 
 def _sections(manifest: Manifest) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from muniment.registry.http.branches import add_branches, add_pointers
 from muniment.registry.http.candidates import add_candidates
+from muniment.registry.http.comparing import add_comparing
 from muniment.registry.http.measurements import add_measurements
 from muniment.registry.http.models import add_models
 from muniment.registry.http.promotion import add_contract, add_promotion
@@ -10,6 +11,7 @@ from muniment.registry.http.versions import add_versions
 __all__ = [
     "add_branches",
     "add_candidates",
+    "add_comparing",
     "add_contract",
     "add_measurements",
     "add_models",
