@@ -11,6 +11,7 @@ from muniment.registry.bytes_check import ByteCheck
 from muniment.registry.candidates import Candidates
 from muniment.registry.changing import Changes
 from muniment.registry.collecting import Collecting
+from muniment.registry.comparing.comparisons import Comparisons
 from muniment.registry.contract import Contracts
 from muniment.registry.deleting import Deleting
 from muniment.registry.deployments import Deployments
@@ -62,6 +63,7 @@ def build(deps: Deps) -> Built:
     http.add_lineage(router, Lineage(deps.pool), Receiving(deps.transactions))
     http.add_deployments(router, Deployments(changes))
     http.add_deleting(router, reads, Deleting(changes), Collecting(deps.transactions, deps.blobs, deps.clock))
+    http.add_comparing(router, Comparisons(deps.pool, deps.blobs, settings.compare_max_bytes))
     http.add_versions(router, reads)
     return Built(
         routes=(Route(topics.MODEL_VALIDATED, committing),),

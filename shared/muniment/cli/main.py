@@ -51,6 +51,8 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
             ("gc", "lineage:gc_app", "Free bytes that nothing needs"),
             ("blame", "blame:app", "Which version last changed each field and tensor"),
             ("bisect", "bisect:app", "Since when it is bad, and why: by metrics, a command, or a person"),
+            ("compare", "compare:app", "Two to six versions side by side, by their manifests"),
+            ("diff", "compare:diff_app", "What changed between two versions, down to each tensor"),
             ("download", "download:app", "Download a version, checked while it streams"),
             ("reproduce", "reproduce:app", "Write what it takes to run a version's training again"),
             ("verify", "download:verify_app", "Check a version, or a directory against one"),

@@ -131,6 +131,8 @@ class RegistrySettings(Section):
     download_expiry_s: Annotated[int, Field(ge=10, le=604_800)] = 900
     retention_margin_s: Annotated[int, Field(ge=1)] = 7 * 24 * 3600
     """A referenced object's retention is extended when less than this is left of it."""
+    compare_max_bytes: Annotated[int, Field(ge=0)] = 4 * 1024**3
+    """Bytes of tensors that one `diff` may read, of both versions together."""
 
 
 class AuditSettings(Section):

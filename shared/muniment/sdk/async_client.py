@@ -140,6 +140,18 @@ class AsyncClient(AsyncNamingClient, AsyncLineageClient, AsyncHistoryClient):
 
         return await self._run(reproducing(self._shop(), ref, directory))
 
+    # -- comparison
+
+    async def compare(self, *refs: str, only_changed: bool = True) -> Json:
+        from muniment.sdk.comparing import comparing
+
+        return await self._run(comparing(refs, only_changed=only_changed))
+
+    async def diff(self, old: str, new: str, *, tensors: bool = True, only_changed: bool = True) -> Json:
+        from muniment.sdk.comparing import differing
+
+        return await self._run(differing(old, new, tensors=tensors, only_changed=only_changed))
+
     # -- measurements
 
     async def evaluate(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:

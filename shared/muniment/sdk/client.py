@@ -173,6 +173,27 @@ class Client(NamingClient, LineageClient, HistoryClient):
 
         return self._run(reproducing(self._shop(), ref, directory))
 
+    # -- comparison
+
+    def compare(self, *refs: str, only_changed: bool = True) -> Json:
+        """Two to six versions by their manifests: `versions`, and `sections` of rows with a value for each version.
+
+        `cut` has the row count of a section that is not shown whole. Raises `Rejected` (`compare_count_invalid`).
+        """
+        from muniment.sdk.comparing import comparing
+
+        return self._run(comparing(refs, only_changed=only_changed))
+
+    def diff(self, old: str, new: str, *, tensors: bool = True, only_changed: bool = True) -> Json:
+        """What changed between two versions: as `compare`, and `tensors` with the figures of each changed tensor.
+
+        Tensors are read from the store: it takes the time of reading both versions' changed safetensors files.
+        Raises `TooLarge` (`compare_too_large`) and `Rejected` (`safetensors_invalid`, `bytes_missing`).
+        """
+        from muniment.sdk.comparing import differing
+
+        return self._run(differing(old, new, tensors=tensors, only_changed=only_changed))
+
     # -- measurements
 
     def evaluate(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:

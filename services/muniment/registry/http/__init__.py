@@ -2,6 +2,7 @@
 
 from muniment.registry.http.branches import add_branches, add_pointers
 from muniment.registry.http.candidates import add_candidates
+from muniment.registry.http.comparing import add_comparing
 from muniment.registry.http.history import add_history
 from muniment.registry.http.lineage import add_deleting, add_deployments, add_lineage
 from muniment.registry.http.measurements import add_measurements
@@ -13,6 +14,7 @@ from muniment.registry.http.versions import add_versions
 __all__ = [
     "add_branches",
     "add_candidates",
+    "add_comparing",
     "add_contract",
     "add_deleting",
     "add_deployments",

@@ -1,0 +1,1 @@
+"""Comparing versions: their manifests, and nothing of it ever changes a version."""

@@ -1,0 +1,134 @@
+"""How far two tensors are apart: sums over pieces of both, in float64. NumPy is imported when they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Doubles = NDArray[np.float64]
+
+_LAYOUT: Final = {
+    "BOOL": "u1", "U8": "u1", "U16": "<u2", "U32": "<u4", "U64": "<u8",
+    "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8",
+    "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8",
+}  # fmt: skip
+_BLOCK: Final = 64 * 1024
+"""Elements at a time: three arrays of float64 of it stay in a core's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the sums come to. A figure is None where it is no finite number, and `flags` say why:
+
+    `from_not_finite`, `to_not_finite` (NaN or infinity in that side), `beyond_float` (a sum is above 1.8e308).
+    """
+
+    change_norm: float | None = None
+    """L2 norm of the difference."""
+    relative_change: float | None = None
+    """The same, divided by the old tensor's norm; None where that is 0."""
+    cosine: float | None = None
+    """Of the angle between both as vectors, -1 to 1; None where one is 0."""
+    max_change: float | None = None
+    """Largest absolute difference of an element."""
+    flags: tuple[str, ...] = ()
+
+
+def item_size(dtype: str) -> int | None:
+    """Bytes of an element of a dtype whose values are compared; None for one of which only the bytes are."""
+    layout = _LAYOUT.get(dtype)
+    return int(layout[-1]) if layout else None
+
+
+class Sums:
+    """Adds up pieces of two tensors with the same shape: the same elements of both each time.
+
+    Squares below 1e-308 are lost: a float64 change as small as that has norm 0, and still its `max_change`.
+    """
+
+    def __init__(self, old: str, new: str) -> None:
+        """`old`, `new`: the dtypes, each one with an `item_size`."""
+        self.differs = old != new
+        """Whether a byte was another one so far; other dtypes always differ."""
+        self._dtypes = (old, new)
+        self._squares = [0.0, 0.0, 0.0]  # of the old values, the new ones, the differences
+        self._product = 0.0
+        self._largest = 0.0
+        self._not_finite = [False, False]
+
+    def add(self, old: bytes | bytearray, new: bytes | bytearray) -> None:
+        """The next piece of each."""
+        import numpy as np
+
+        one, other = (np.frombuffer(raw, _LAYOUT[of]) for raw, of in zip((old, new), self._dtypes, strict=True))
+        with np.errstate(all="ignore"):  # what is not finite is told by the flags
+            if self._dtypes[0] == self._dtypes[1] and old == new:
+                self._add_same(one)
+                return
+            self.differs = True
+            for start in range(0, len(one), _BLOCK):
+                self._add_block(one[start : start + _BLOCK], other[start : start + _BLOCK])
+
+    def _add_same(self, values: NDArray[Any]) -> None:
+        for start in range(0, len(values), _BLOCK):
+            doubles = _doubles(values[start : start + _BLOCK], self._dtypes[0])
+            self._product += self._square(doubles, 0, 1)
+
+    def _add_block(self, old: NDArray[Any], new: NDArray[Any]) -> None:
+        one, other = _doubles(old, self._dtypes[0]), _doubles(new, self._dtypes[1])
+        self._square(one, 0)
+        self._square(other, 1)
+        self._product += float(one @ other)
+        change = _distance(old, new) if self._dtypes in {("I64", "I64"), ("U64", "U64")} else abs(other - one)
+        self._squares[2] += float(change @ change)
+        self._largest = max(self._largest, float(change.max()))
+
+    def _square(self, values: Doubles, *sides: int) -> float:
+        import numpy as np
+
+        square = float(values @ values)
+        finite = math.isfinite(square) or bool(np.isfinite(values).all())
+        for side in sides:
+            self._squares[side] += square
+            self._not_finite[side] |= not finite
+        return square
+
+    def figures(self) -> Figures:
+        """Of all pieces so far."""
+        names = ("from_not_finite", "to_not_finite")
+        flags = tuple(name for name, found in zip(names, self._not_finite, strict=True) if found)
+        if flags:
+            return Figures(flags=flags)
+        old, new, change = map(math.sqrt, self._squares)
+        values = (change, change / old if old else None, self._cosine(old, new), self._largest)
+        beyond = not all(math.isfinite(value) for value in (old, new, *values) if value is not None)
+        told = [value if value is not None and math.isfinite(value) else None for value in values]
+        return Figures(told[0], told[1], told[2], told[3], ("beyond_float",) if beyond else ())
+
+    def _cosine(self, old: float, new: float) -> float | None:
+        if not (old and new and math.isfinite(old) and math.isfinite(new)):
+            return None
+        return max(-1.0, min(1.0, self._product / old / new))
+
+
+def _doubles(values: NDArray[Any], dtype: str) -> Doubles:
+    """The values as float64. bfloat16 is the upper half of a float32."""
+    import numpy as np
+
+    if dtype == "BF16":
+        values = (values.astype(np.uint32) << 16).view(np.float32)
+    return values.astype(np.float64)
+
+
+def _distance(old: NDArray[Any], new: NDArray[Any]) -> Doubles:
+    """|new - old| of 64-bit integers, exact before it is rounded once: modulo 2**64 it fits an unsigned one."""
+    import numpy as np
+
+    less = new < old
+    one, other = old.view(np.uint64), new.view(np.uint64)
+    return np.where(less, one - other, other - one).astype(np.float64)
