@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
 
 from muniment.adapters.postgres import connect, migrate, open_pool
 from muniment.audit.store import AuditLog, Search
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from muniment.registry.rebuilding.work import Connection
 
 _PAGE: Final = 1000
+_DATABASE_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _LONGEST_LINE: Final = 1024 * 1024
 
 
@@ -36,12 +41,15 @@ async def rebuild(
 ) -> dict[str, Any]:
     """Rebuild into the database at `into`; with `compare` hold the live one against it. Returns the report.
 
+    `into` is a DSN, or a name: a database of that name is made beside the live one.
+
     `entries`: a file of audit entries as `muniment audit ls --json --limit 0` prints them, instead of the audit
     service's own tables. Raises `Conflict` (`database_not_empty`), `Rejected` (`entries_invalid`).
     """
     async with AsyncExitStack() as stack:
         endpoints = await stack.enter_async_context(reached_parts(settings, progress))
         blobs = await stack.enter_async_context(open_store(settings, endpoints))
+        into = into if "://" in into else await _beside(endpoints.postgres_dsn, into)
         await migrate(into, [one for one in schemas((registry,)) if one.name == registry.schema])
         target = await connect(into, registry.schema)
         stack.push_async_callback(target.close)
@@ -61,6 +69,25 @@ async def rebuild(
         if compare and live is not None:
             await work.compare(live, target)
     return work.report.as_json()
+
+
+async def _beside(dsn: str, name: str) -> str:
+    """A database of this name on the server of `dsn`, made if it is not there; its DSN."""
+    if not _DATABASE_NAME.fullmatch(name):
+        raise Rejected(
+            "database_name_invalid",
+            "the name cannot be a database's",
+            expected="a DSN, or [a-z][a-z0-9_]*, at most 63 characters",
+            actual=name[:100],
+        )
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(f"CREATE DATABASE {name}")
+    except asyncpg.DuplicateDatabaseError:
+        pass  # whether it is empty is asked before anything is written
+    finally:
+        await connection.close()
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
 
 
 async def _tracks(settings: Settings, live: Connection | None) -> list[tuple[str, str, int]]:

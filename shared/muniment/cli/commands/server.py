@@ -80,7 +80,7 @@ def migrate_schemas(*, json: Json = False) -> int:
 @rebuild.default
 def rebuild_registry(
     *,
-    into: Annotated[str, Option("The DSN of an empty database; its schema is made.")],
+    into: Annotated[str, Option("The DSN of an empty database, or a name: one is made beside the live one.")],
     compare: Annotated[bool, Option("Compare the live database with it, row by row.")] = False,
     entries: Annotated[
         Path | None, Option("Audit entries as `muniment audit ls --json --limit 0` prints them, not the live tables.")
