@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -86,8 +87,8 @@ async def test_a_large_version_is_read_by_ranges_and_cancelled_between_them(
     asked: list[int] = []
 
     class Counted(ranged.RangedReader):
-        def __init__(self, size: int, fetch: Callable[[int, int], list[bytes]]) -> None:
-            super().__init__(size, lambda offset, length: asked.append(offset) or fetch(offset, length))
+        def __init__(self, size: int, fetch: Callable[[int, int], list[bytes]], lanes: Executor) -> None:
+            super().__init__(size, lambda offset, length: asked.append(offset) or fetch(offset, length), lanes)
 
     monkeypatch.setattr(reading, "RangedReader", Counted)
     bucket, data = fresh("ranges"), pattern(5 * MIB + 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from typing import Final
 
 LARGE: Final = 64 * 1024 * 1024
@@ -17,31 +17,32 @@ LANES: Final = 3
 class RangedReader:
     """The bytes of a version in order, while the ranges behind are on their way. A `BlobReader`.
 
-    `fetch(offset, length)` gives exactly those bytes, in pieces, or raises; the first error ends the reading.
+    `fetch(offset, length)` gives exactly those bytes, in pieces, or raises; the first error ends the reading. `lanes`
+    are threads that stay: an allocator keeps memory for every thread it has seen, so new ones for each file add up.
     """
 
-    def __init__(self, size: int, fetch: Callable[[int, int], list[bytes]]) -> None:
+    def __init__(self, size: int, fetch: Callable[[int, int], list[bytes]], lanes: Executor) -> None:
         self.size = size
         self._fetch = fetch
+        self._lanes = lanes
 
     def read_chunks(self, chunk_size: int = RANGE) -> Iterator[bytes]:
         """All bytes, in the pieces in which they came."""
         offsets = iter(range(0, self.size, RANGE))
         under_way: deque[Future[list[bytes]]] = deque()
-        with ThreadPoolExecutor(LANES, thread_name_prefix="s3-range") as lanes:
 
-            def ask() -> None:
-                for offset in offsets:
-                    under_way.append(lanes.submit(self._fetch, offset, min(RANGE, self.size - offset)))
-                    return
+        def ask() -> None:
+            for offset in offsets:
+                under_way.append(self._lanes.submit(self._fetch, offset, min(RANGE, self.size - offset)))
+                return
 
-            try:
-                for _ in range(LANES):
-                    ask()
-                while under_way:
-                    pieces = under_way.popleft().result()
-                    ask()
-                    yield from pieces
-            finally:
-                for future in under_way:
-                    future.cancel()
+        try:
+            for _ in range(LANES):
+                ask()
+            while under_way:
+                pieces = under_way.popleft().result()
+                ask()
+                yield from pieces
+        finally:
+            for future in under_way:
+                future.cancel()

@@ -151,7 +151,8 @@ class S3Reading:
         """
         if size >= LARGE and self._ranged.acquire(blocking=False):
             try:
-                return hash_reader(RangedReader(size, partial(self._exactly, location, cancelled)), progress)
+                fetch = partial(self._exactly, location, cancelled)
+                return hash_reader(RangedReader(size, fetch, self._connection.lanes), progress)
             finally:
                 self._ranged.release()
         with self.open(location, cancelled=cancelled) as reader:
