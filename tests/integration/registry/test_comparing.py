@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Any
 
 import pytest
 
+from muniment.contracts.errors import Transient
+from muniment.registry.comparing.comparisons import Comparisons
 from tests.unit.registry.safetensors_files import framed, safetensors
 
 from .conftest import Registry
@@ -99,3 +102,15 @@ async def test_a_file_that_the_store_has_lost_is_named(registry: Registry) -> No
     await registry.pool.execute("UPDATE stored_object SET version_id = 'gone'")
     problem = await registry.refused("GET", "/diff", "bytes_missing", params={"from": "digits/1", "to": "digits/2"})
     assert "--no-tensors" in problem["hint"]
+
+
+async def test_a_comparison_of_tensors_without_a_place_is_asked_to_come_again(registry: Registry) -> None:
+    await commit(registry, 1.0)
+    await commit(registry, 2.0)
+    places = asyncio.Semaphore(1)
+    comparisons = Comparisons(registry.pool, registry.blobs, 1 << 20, places)
+    async with places:
+        with pytest.raises(Transient) as refused:
+            await comparisons.diff("digits/1", "digits/2")
+    assert (refused.value.code, refused.value.retry_after) == ("compare_busy", 5)
+    assert (await comparisons.diff("digits/1", "digits/2"))["tensors"]["counts"]["changed"] == 1
