@@ -10,29 +10,26 @@ import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
-from muniment.sdk import releases as release_calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, Work, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
 from muniment.sdk.history_clients import AsyncHistoryClient
 from muniment.sdk.lineage_clients import AsyncLineageClient
 from muniment.sdk.naming_clients import AsyncNamingClient
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
-from muniment.sdk.releases import Release
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
 from muniment.sdk.transfer.pool import Stop
 from muniment.sdk.transport import AsyncSender
+from muniment.sdk.versioning_clients import AsyncVersioningClient
 from muniment.sdk.wire import Wire
 from muniment.sdk.workshop import Workshop
 
 if TYPE_CHECKING:
-    from muniment.sdk.measuring import Given, MeasureOptions
     from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
-    from muniment.sdk.releases import ReleaseOptions
     from muniment.sdk.reproduce import Reproduction
     from muniment.sdk.transfer.progress import OnProgress
     from muniment.sdk.transfer.scan import Source
@@ -42,7 +39,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class AsyncClient(AsyncNamingClient, AsyncLineageClient, AsyncHistoryClient):
+class AsyncClient(AsyncNamingClient, AsyncLineageClient, AsyncHistoryClient, AsyncVersioningClient):
     """A registry, asked from asyncio. Close it with `aclose`, or use it with `async with`. See `Client`."""
 
     def __init__(
@@ -139,71 +136,6 @@ class AsyncClient(AsyncNamingClient, AsyncLineageClient, AsyncHistoryClient):
         from muniment.sdk.reproduce import reproducing
 
         return await self._run(reproducing(self._shop(), ref, directory))
-
-    # -- comparison
-
-    async def compare(self, *refs: str, only_changed: bool = True) -> Json:
-        from muniment.sdk.comparing import comparing
-
-        return await self._run(comparing(refs, only_changed=only_changed))
-
-    async def diff(self, old: str, new: str, *, tensors: bool = True, only_changed: bool = True) -> Json:
-        from muniment.sdk.comparing import differing
-
-        return await self._run(differing(old, new, tensors=tensors, only_changed=only_changed))
-
-    # -- measurements
-
-    async def evaluate(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
-        from muniment.sdk.measuring import measuring
-
-        return await self._run(measuring("evaluation", ref, measurements, options))
-
-    async def observe(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
-        from muniment.sdk.measuring import measuring
-
-        return await self._run(measuring("observation", ref, measurements, options))
-
-    def series(
-        self,
-        model: str,
-        metric: str,
-        *,
-        dataset: str | None = None,
-        slice: str | None = None,  # noqa: A002  # reason: the word that the HTTP surface uses
-        over: Literal["versions", "time"] = "versions",
-        ref: str | None = None,
-    ) -> AsyncIterator[Json]:
-        from muniment.sdk.measuring import series
-
-        return self._each(series(model, metric, dataset, slice, over, ref), plain)
-
-    def divergences(self, model: str, *, state: Literal["holding", "broken"] | None = None) -> AsyncIterator[Json]:
-        from muniment.sdk.measuring import divergences
-
-        return self._each(divergences(model, state), plain)
-
-    # -- releases and tracks
-
-    async def publish_release(
-        self, model: str, version: str, *, ref: str, **options: Unpack[ReleaseOptions]
-    ) -> Release:
-        return await self._run(release_calls.publish_release(model, version, ref, options))
-
-    def releases(self, model: str) -> AsyncIterator[Release]:
-        return self._each(release_calls.releases(model), Release.of)
-
-    async def release(self, ref: str) -> Release:
-        return await self._run(release_calls.release(ref))
-
-    def tracks(self) -> AsyncIterator[Json]:
-        return self._each(release_calls.tracks(), plain)
-
-    async def track(self, name: str) -> Json:
-        return await self._run(release_calls.track(name))
-
-    async def change_track(self, name: str, change: Mapping[str, Any]) -> Json:
-        return await self._run(release_calls.change_track(name, change))
 
     # -- audit and events
 

@@ -10,29 +10,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
-from muniment.sdk import releases as release_calls
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
 from muniment.sdk.history_clients import HistoryClient
 from muniment.sdk.lineage_clients import LineageClient
 from muniment.sdk.naming_clients import NamingClient
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
-from muniment.sdk.releases import Release
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
 from muniment.sdk.transfer.pool import Stop
 from muniment.sdk.transport import send
+from muniment.sdk.versioning_clients import VersioningClient
 from muniment.sdk.wire import Wire
 from muniment.sdk.workshop import Workshop
 
 if TYPE_CHECKING:
-    from muniment.sdk.measuring import Given, MeasureOptions
     from muniment.sdk.options import AuditFilters, CommitOptions, PublishOptions
-    from muniment.sdk.releases import ReleaseOptions
     from muniment.sdk.reproduce import Reproduction
     from muniment.sdk.transfer.progress import OnProgress
     from muniment.sdk.transfer.scan import Source
@@ -42,7 +39,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class Client(NamingClient, LineageClient, HistoryClient):
+class Client(NamingClient, LineageClient, HistoryClient, VersioningClient):
     """A registry, asked with blocking calls. Safe to share between threads; close it, or use it with `with`.
 
     Without arguments the server is found as `settings.find_server` says: environment, then a credentials file.
@@ -172,97 +169,6 @@ class Client(NamingClient, LineageClient, HistoryClient):
         from muniment.sdk.reproduce import reproducing
 
         return self._run(reproducing(self._shop(), ref, directory))
-
-    # -- comparison
-
-    def compare(self, *refs: str, only_changed: bool = True) -> Json:
-        """Two to six versions by their manifests: `versions`, and `sections` of rows with a value for each version.
-
-        `cut` has the row count of a section that is not shown whole. Raises `Rejected` (`compare_count_invalid`).
-        """
-        from muniment.sdk.comparing import comparing
-
-        return self._run(comparing(refs, only_changed=only_changed))
-
-    def diff(self, old: str, new: str, *, tensors: bool = True, only_changed: bool = True) -> Json:
-        """What changed between two versions: as `compare`, and `tensors` with the figures of each changed tensor.
-
-        Tensors are read from the store: it takes the time of reading both versions' changed safetensors files.
-        Raises `TooLarge` (`compare_too_large`) and `Rejected` (`safetensors_invalid`, `bytes_missing`).
-        """
-        from muniment.sdk.comparing import differing
-
-        return self._run(differing(old, new, tensors=tensors, only_changed=only_changed))
-
-    # -- measurements
-
-    def evaluate(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
-        """Append evaluations of a version: `{"accuracy": 0.97}`, or mappings with `metric`, `value` and more.
-
-        They count for promotion; observations do not. The answer names the `divergences` from the baseline's
-        tolerances that began or ended. Raises `Rejected` where a row is at fault, naming it.
-        """
-        from muniment.sdk.measuring import measuring
-
-        return self._run(measuring("evaluation", ref, measurements, options))
-
-    def observe(self, ref: str, measurements: Given, **options: Unpack[MeasureOptions]) -> Json:
-        """Append observations of a version, from production, as `evaluate` does evaluations."""
-        from muniment.sdk.measuring import measuring
-
-        return self._run(measuring("observation", ref, measurements, options))
-
-    def series(
-        self,
-        model: str,
-        metric: str,
-        *,
-        dataset: str | None = None,
-        slice: str | None = None,  # noqa: A002  # reason: the word that the HTTP surface uses
-        over: Literal["versions", "time"] = "versions",
-        ref: str | None = None,
-    ) -> Iterator[Json]:
-        """A metric over versions (`number`, `id`, `value`, `source`, `at`), or over time: the observations of the
-        version that `ref` names, by default the baseline.
-        """
-        from muniment.sdk.measuring import series
-
-        return self._each(series(model, metric, dataset, slice, over, ref), plain)
-
-    def divergences(self, model: str, *, state: Literal["holding", "broken"] | None = None) -> Iterator[Json]:
-        """How the baseline's tolerances stand, and since when those that are broken are."""
-        from muniment.sdk.measuring import divergences
-
-        return self._each(divergences(model, state), plain)
-
-    # -- releases and tracks
-
-    def publish_release(self, model: str, version: str, *, ref: str, **options: Unpack[ReleaseOptions]) -> Release:
-        """Release a version under a semantic version. The same of the same source again answers the same release.
-
-        Raises `Rejected` (`semver_invalid`), `Conflict` (`release_exists`, `version_deleted`, `checks_missing`).
-        """
-        return self._run(release_calls.publish_release(model, version, ref, options))
-
-    def releases(self, model: str) -> Iterator[Release]:
-        """A model's releases, highest first."""
-        return self._each(release_calls.releases(model), Release.of)
-
-    def release(self, ref: str) -> Release:
-        """The release that a reference means (`digits@1.2.0`, `digits@^1.2`); manifest and files are in `raw`."""
-        return self._run(release_calls.release(ref))
-
-    def tracks(self) -> Iterator[Json]:
-        """All tracks."""
-        return self._each(release_calls.tracks(), plain)
-
-    def track(self, name: str) -> Json:
-        """One track."""
-        return self._run(release_calls.track(name))
-
-    def change_track(self, name: str, change: Mapping[str, Any]) -> Json:
-        """Make a track, or change the given fields: `lock_mode`, `retention_s`, `bucket`, `formats`, `checks`."""
-        return self._run(release_calls.change_track(name, change))
 
     # -- audit and events
 

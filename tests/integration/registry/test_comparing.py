@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from typing import Any
 
 import pytest
 
+from muniment.contracts.errors import Transient
+from muniment.registry.comparing.comparisons import Comparisons
 from tests.unit.registry.safetensors_files import framed, safetensors
 
 from .conftest import Registry
@@ -27,7 +30,7 @@ async def test_versions_side_by_side_with_the_directions_of_the_contract(registr
     tolerance = {"metric": "accuracy", "absolute": 0.1}
     sliced = {"metric": "accuracy", "absolute": 0.1, "slice": "x", "direction": "lower"}
     await registry.call("PUT", "/models/digits/contract", json={"tolerances": [tolerance, sliced]})
-    answer = await registry.get("/compare", ref=["digits/1", "digits/2", "digits"])
+    answer = await registry.get("/compare", ref=["digits/1", "digits/2", "digits@main"])
     assert [version["number"] for version in answer["versions"]] == [1, 2, 3]
     (row,) = answer["sections"]["metrics"]
     assert (row["values"], row["deltas"]) == ([0.5, 0.75, 0.25], [0.0, 0.25, -0.25])
@@ -80,7 +83,7 @@ async def test_a_deleted_version_is_compared_by_its_manifest(registry: Registry)
         ("/compare", {"ref": ["digits/1"] * 7}, "compare_count_invalid"),
         ("/compare", {"ref": ["digits/1", "digits/9"]}, "version_not_found"),
         ("/compare", {"ref": ["digits/1", "letters"]}, "model_not_found"),
-        ("/compare", {"ref": ["digits/1", "no such/thing@@"]}, "reference_invalid"),
+        ("/compare", {"ref": ["digits/1", "digits@"]}, "reference_invalid"),
         ("/diff", {"from": "digits/1"}, "schema_invalid"),
         ("/diff", {"from": "digits/1", "to": "x" * 301}, "schema_invalid"),
         ("/diff", {"from": "digits/1", "to": "digits/2"}, "safetensors_invalid"),
@@ -99,3 +102,15 @@ async def test_a_file_that_the_store_has_lost_is_named(registry: Registry) -> No
     await registry.pool.execute("UPDATE stored_object SET version_id = 'gone'")
     problem = await registry.refused("GET", "/diff", "bytes_missing", params={"from": "digits/1", "to": "digits/2"})
     assert "--no-tensors" in problem["hint"]
+
+
+async def test_a_comparison_of_tensors_without_a_place_is_asked_to_come_again(registry: Registry) -> None:
+    await commit(registry, 1.0)
+    await commit(registry, 2.0)
+    places = asyncio.Semaphore(1)
+    comparisons = Comparisons(registry.pool, registry.blobs, 1 << 20, places)
+    async with places:
+        with pytest.raises(Transient) as refused:
+            await comparisons.diff("digits/1", "digits/2")
+    assert (refused.value.code, refused.value.retry_after) == ("compare_busy", 5)
+    assert (await comparisons.diff("digits/1", "digits/2"))["tensors"]["counts"]["changed"] == 1

@@ -6,6 +6,8 @@ import json
 import math
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -162,13 +164,37 @@ def test_a_name_in_two_files_is_matched_by_the_path() -> None:
 
 
 class Watched(MemoryBlobStore):
-    """Counts what is asked for."""
+    """Counts what is asked for, and keeps which threads read which object."""
 
-    asked = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+        self.threads: dict[str, set[int]] = {}
 
-    def open(self, *given: Any, **named: Any) -> Any:
+    @contextmanager
+    def open(self, location: Any, **named: Any) -> Iterator[Any]:
         self.asked += 1
-        return super().open(*given, **named)
+        seen = self.threads.setdefault(location.version_id, set())
+        with super().open(location, **named) as reader:
+            yield Chunks(reader, seen)
+
+
+class Chunks:
+    def __init__(self, reader: Any, seen: set[int]) -> None:
+        self._reader, self._seen = reader, seen
+
+    def read_chunks(self) -> Iterator[bytes]:
+        for chunk in self._reader.read_chunks(3):
+            self._seen.add(threading.get_ident())
+            yield chunk
+
+
+def test_each_side_is_read_by_one_thread() -> None:
+    blobs = Watched()
+    old, new = (safetensors({"w": ("U8", [3000], bytes([value]) * 3000)}) for value in (1, 2))
+    (row,) = compared({"m": old}, {"m": new}, blobs, piece=7).rows
+    assert row.figures.max_change == 1.0
+    assert [len(threads) for threads in blobs.threads.values()] == [1, 1]
 
 
 def test_files_with_one_digest_are_not_read_and_many_small_tensors_take_few_requests() -> None:

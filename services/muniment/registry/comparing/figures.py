@@ -17,8 +17,8 @@ _LAYOUT: Final = {
     "I8": "i1", "I16": "<i2", "I32": "<i4", "I64": "<i8",
     "F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8",
 }  # fmt: skip
-_BLOCK: Final = 64 * 1024
-"""Elements at a time: three arrays of float64 of it stay in a core's cache."""
+_BLOCK: Final = 8 * 1024
+"""Elements at a time: some arrays of float64 of it stay in a core's cache, and OpenBLAS starts no threads for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,11 +98,12 @@ def compare_tensors(
     with (
         closing(Stream(blobs, cancel)) as before,
         closing(Stream(blobs, cancel)) as after,
-        ThreadPoolExecutor(2, "compare") as pool,
+        ThreadPoolExecutor(1, "compare-old") as of_old,  # a thread for each stream: they take one at a time
+        ThreadPoolExecutor(1, "compare-new") as of_new,
     ):
 
         def start(part: _Part) -> Callable[[], _Bytes]:
-            reads = pool.submit(_read, before, part.old), pool.submit(_read, after, part.new)
+            reads = of_old.submit(_read, before, part.old), of_new.submit(_read, after, part.new)
             return lambda: (reads[0].result(), reads[1].result())
 
         # One flow of parts over all tensors, so that the store is reading while the last part is computed.

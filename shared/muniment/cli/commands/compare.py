@@ -45,6 +45,8 @@ def diff(
     common: Common = DEFAULTS,
 ) -> None:
     """Compare two versions."""
+    if not no_tensors:
+        common.say("the tensors that changed are read from the store; --no-tensors leaves that out")
     with common.client() as client:
         answer = client.diff(old, new, tensors=not no_tensors, only_changed=not all_)
     _tell(common, answer, in_markdown=markdown)
