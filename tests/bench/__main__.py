@@ -20,7 +20,7 @@ ALONE = ("endurance",)
 """Run only when asked for by name."""
 SHORTER: dict[str, dict[str, object]] = {"growth": {"sizes": ((0, 10_000), (100_000, 10_000)), "count": 50}}
 """What of a benchmark is left out when all are run."""
-NAMES = ("latency", "throughput", "big_files", "command_line", "start", "idle", "growth", "endurance")
+NAMES = ("latency", "throughput", "big_files", "command_line", "start", "idle", "history", "growth", "endurance")
 
 
 def main() -> None:

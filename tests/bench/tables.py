@@ -47,6 +47,9 @@ FIGURES = (
     Figure("cli_help_s", "`--help`, a whole process", "s", "<= 0.2"),
     Figure("services_idle_rss_mib", "all services, idle", "MiB", "<= 200"),
     Figure("services_idle_cpu_percent", "all services, idle, of one core", "%", "< 3"),
+    Figure("history_log_s", "a page of 1,000 of the log of a model with 10,000 versions", "s", "<= 2"),
+    Figure("history_blame_s", "blame of its head, all fields", "s", "<= 2"),
+    Figure("history_bisect_s", "automatic bisect over it, with what changed", "s", "<= 2"),
     Figure("stack_start_warm_s", "ours with its parts, MLflow's server alone", "s", "<= 10"),
 )
 
