@@ -17,7 +17,8 @@ from .load import Load
 from .replicas import Replica
 from .sink import Sink
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
+"""Only guards against hanging: how soon all was done is measured, not judged here."""
 
 
 @dataclass
