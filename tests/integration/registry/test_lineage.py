@@ -48,6 +48,15 @@ async def test_what_depends_on_a_dataset_is_told_across_models_and_down_to_deplo
     assert near["cut"]
 
 
+async def test_a_run_that_repeats_another_stands_below_it(registry: Registry) -> None:
+    first = await registry.commit()
+    again = await registry.validated("digits", "main", publication=str(uuid.uuid4()), facts={"run_id": "again"})
+    await registry.take(again.model_copy(update={"reproduces": first["id"]}))
+    edge = {"source": "version:digits/1", "target": "version:digits/2", "kind": "reproduces"}
+    assert edge in (await registry.get("/lineage", ref="digits/1", direction="down"))["edges"]
+    assert edge in (await registry.get("/lineage", ref="digits/2", direction="up"))["edges"]
+
+
 async def test_bad_questions_are_told_what_is_wrong(registry: Registry) -> None:
     await registry.commit()
     for query, code in (

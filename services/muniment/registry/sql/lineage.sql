@@ -22,6 +22,9 @@ WITH at AS (
     SELECT at.model_id AS at_model, at.number AS at_number, p.kind AS edge, v.*
     FROM at JOIN version_parent p USING (model_id, number) JOIN version v ON v.id = p.parent_id
     UNION ALL
+    SELECT at.model_id, at.number, 'reproduces', v.*
+    FROM at JOIN reproduction r USING (model_id, number) JOIN version v ON v.id = r.of_id
+    UNION ALL
     SELECT at.model_id, at.number, 'previous', v.*
     FROM at JOIN version w USING (model_id, number)
     JOIN version v ON (v.model_id, v.number) = (w.model_id, w.previous_number)
@@ -52,6 +55,10 @@ WITH at AS (
     SELECT at.model_id AS at_model, at.number AS at_number, p.kind AS edge, v.*
     FROM at JOIN version w USING (model_id, number) JOIN version_parent p ON p.parent_id = w.id
     JOIN version v ON (v.model_id, v.number) = (p.model_id, p.number)
+    UNION ALL
+    SELECT at.model_id, at.number, 'reproduces', v.*
+    FROM at JOIN version w USING (model_id, number) JOIN reproduction r ON r.of_id = w.id
+    JOIN version v ON (v.model_id, v.number) = (r.model_id, r.number)
     UNION ALL
     SELECT at.model_id, at.number, 'previous', v.*
     FROM at JOIN version v ON v.model_id = at.model_id AND v.previous_number = at.number
