@@ -9,9 +9,9 @@ from typing import Final
 
 LARGE: Final = 64 * 1024 * 1024
 """Bytes from which a version is read so."""
-RANGE: Final = 4 * 1024 * 1024
+RANGE: Final = 2 * 1024 * 1024
 LANES: Final = 3
-"""Ranges under way at once. With the one being hashed that is 16 MiB of memory."""
+"""Ranges under way at once. With the one being hashed that is 8 MiB of memory."""
 
 
 class RangedReader:
