@@ -54,8 +54,8 @@ class Candidates:
         if row["state"] == "refused":
             raise _refused_before(publication_id, row["reason"])
         publication = decided(parse(ModelValidated, strict_json.loads(row["publication"], max_bytes=2**24)), decision)
-        await self.committing.check(publication, patient=False)
         made = draft(publication, await self.committing.tracks.all(knowing=publication.track))
+        await self.committing.check(made, patient=False)
         sealed = await self.committing.sealer.seal(made)
         async with self.transactions.begin() as tx:
             locked = await tx.connection.fetchrow(SQL["lock_candidate"], UUID(publication_id))

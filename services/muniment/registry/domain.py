@@ -206,8 +206,11 @@ def plan(state: State, commits: Iterable[Commit]) -> Plan:
         model = models[key]
         branch = publication.branch
         head = heads.get((model.id, branch))
-        error = _refusal(commit, model, versions) or _branch_refusal(
-            commit, head, is_pointer=(model.id, branch) in state.pointers
+        error = _refusal(commit, model, versions) or branch_refusal(
+            branch,
+            is_pointer=(model.id, branch) in state.pointers,
+            closed=head is not None and head.closed and not commit.gated,
+            protected=head is not None and head.protected and not commit.gated,
         )
         if error is not None:
             result.outcomes.append(Refused(commit, error))
@@ -241,13 +244,11 @@ def _moved(head: Head | None, number: int, version: VersionId) -> Head:
     return Head(number, version) if head is None else replace(head, number=number, id=version)
 
 
-def _branch_refusal(commit: Commit, head: Head | None, *, is_pointer: bool) -> Rejected | None:
-    branch = commit.sealed.draft.publication.branch
+def branch_refusal(branch: str, *, is_pointer: bool, closed: bool, protected: bool) -> Conflict | None:
+    """Why a publication may not go onto a branch, if it may not."""
     if is_pointer:
         return name_taken(branch, "pointer")
-    if head is None or commit.gated:
-        return None
-    if head.closed:
+    if closed:
         return Conflict(
             "branch_closed",
             f"the branch {branch!r} is closed",
@@ -255,7 +256,7 @@ def _branch_refusal(commit: Commit, head: Head | None, *, is_pointer: bool) -> R
             actual="closed",
             hint=f"publish onto another branch, or reopen it: muniment branch reopen MODEL {branch}",
         )
-    if head.protected:
+    if protected:
         return branch_protected(branch)
     return None
 
@@ -294,13 +295,18 @@ def _refusal(commit: Commit, model: ModelState, versions: Mapping[VersionId, Kno
         return reproduces_unknown(publication.reproduces)
     known = versions.get(commit.sealed.draft.id)
     if known is not None and known.deleted:
-        return Conflict(
-            "version_deleted",
-            "this very version was deleted, and its number is not given again",
-            actual=f"{known.model}/{known.number}",
-            hint="publish it as a run of its own: another run id makes another version",
-        )
+        return deleted_before(known.model, known.number)
     return None
+
+
+def deleted_before(model: str, number: int) -> Conflict:
+    """The manifest is that of a deleted version."""
+    return Conflict(
+        "version_deleted",
+        "this very version was deleted, and its number is not given again",
+        actual=f"{model}/{number}",
+        hint="publish it as a run of its own: another run id makes another version",
+    )
 
 
 def name_conflict(asked: str, existing: str) -> Conflict:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from muniment.contracts.canonical import sha256_hex
 from muniment.contracts.errors import Rejected, Transient
 from muniment.contracts.events import Change, ModelValidated, RegistryChanged
 from muniment.contracts.ids import model_key
 from muniment.registry.commits import record, reject
-from muniment.registry.domain import Commit, Sealed, draft, name_conflict, parent_unknown, reproduces_unknown
+from muniment.registry.domain import (
+    Commit,
+    Draft,
+    Sealed,
+    branch_refusal,
+    deleted_before,
+    draft,
+    name_conflict,
+    parent_unknown,
+    reproduces_unknown,
+)
 from muniment.registry.sealing import Sealer
-from muniment.registry.store import SQL, known_models, known_versions
+from muniment.registry.store import SQL, known_versions
 from muniment.registry.tracks import Tracks
 from muniment.runtime.delivery.handler import Handler
 from muniment.runtime.delivery.incoming import Incoming
@@ -20,7 +30,6 @@ from muniment.runtime.delivery.transaction import Transactions, Tx
 
 _PARENT_PATIENCE = 7
 """Attempts for which a child waits for a parent that may still be on its way: a little over three minutes."""
-_NAMES_KEPT = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,6 @@ class CommitValidated(Handler[ModelValidated, Sealed | None]):
     sealer: Sealer
     tracks: Tracks
     transactions: Transactions
-    _names: dict[str, str] = field(default_factory=dict)
 
     async def prepare(self, item: Incoming[ModelValidated]) -> Sealed | None:
         """Seal the draft in the store; nothing for a candidate."""
@@ -38,22 +46,31 @@ class CommitValidated(Handler[ModelValidated, Sealed | None]):
         if publication.commit == "manual":
             return None
         made = draft(publication, await self.tracks.all(knowing=publication.track))
-        await self.check(publication, patient=item.attempt <= _PARENT_PATIENCE)
+        await self.check(made, patient=item.attempt <= _PARENT_PATIENCE)
         return await self.sealer.seal(made)
 
-    async def check(self, publication: ModelValidated, *, patient: bool) -> None:
-        """Refuse before anything is locked what the transaction would refuse anyway.
+    async def check(self, made: Draft, *, patient: bool) -> None:
+        """Refuse before anything is locked what the transaction would refuse anyway: a lock cannot be taken back.
 
         Raises `Rejected`, or `Transient` (`parent_not_yet_known`) while a parent may still be on its way.
         """
-        key = model_key(publication.model)
-        name = self._names.get(key)
-        if name is None:
-            name = (await known_models(self.transactions.pool, [key])).get(key)
-            if name is not None and len(self._names) < _NAMES_KEPT:
-                self._names[key] = name  # a model's name never changes
-        if name is not None and name != publication.model:
-            raise name_conflict(publication.model, name)
+        publication = made.publication
+        stands = await self.transactions.pool.fetchrow(
+            SQL["standing"], model_key(publication.model), publication.branch, made.id
+        )
+        if stands is not None:
+            if stands["name"] != publication.model:
+                raise name_conflict(publication.model, stands["name"])
+            error = branch_refusal(
+                publication.branch,
+                is_pointer=stands["is_pointer"],
+                closed=stands["closed"],
+                protected=stands["protected"],
+            )
+            if error is not None:
+                raise error
+            if stands["deleted_number"] is not None:
+                raise deleted_before(publication.model, stands["deleted_number"])
         parents = [parent.id for parent in publication.facts.parents]
         original = publication.reproduces
         if not parents and original is None:

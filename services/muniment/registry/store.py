@@ -41,12 +41,6 @@ def track_of(row: asyncpg.Record) -> Track:
     return Track(row["name"], row["lock_mode"], row["retention_s"], row["bucket"], formats, tuple(row["checks"]))
 
 
-async def known_models(pool: asyncpg.Pool[Any], keys: Iterable[str]) -> dict[str, str]:
-    """The names of existing models, by key."""
-    rows = await pool.fetch(SQL["models_by_key"], list(keys))
-    return {row["name_key"]: row["name"] for row in rows}
-
-
 async def known_versions(source: Any, ids: Iterable[str]) -> dict[VersionId, KnownVersion]:
     """The versions that exist among the ids; `source` is a pool or a connection."""
     rows = await source.fetch(SQL["versions_by_id"], list(ids))

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from muniment.contracts import topics
+from muniment.ports.blobs import Location
 
-from .conftest import Registry
+from .conftest import BUCKET, Registry
 
 
 async def test_a_branch_starts_where_it_is_told_and_its_first_version_has_that_one_before_it(
@@ -140,8 +141,17 @@ async def test_every_name_answers_as_of_a_moment(registry: Registry) -> None:
 
 
 async def _rejected(registry: Registry, branch: str) -> dict[str, Any]:
-    """What becomes of a publication onto a branch that does not take it."""
+    """What becomes of a publication onto a branch that does not take it: a rejection, and nothing is locked for it."""
     publication = str(uuid.uuid4())
+    before = await _locked(registry)
     await registry.take(await registry.validated("digits", branch, publication=publication))
     [event] = [e for e in await registry.sent(topics.MODEL_REJECTED) if e["publication_id"] == publication]
+    assert await _locked(registry) == before
     return event
+
+
+async def _locked(registry: Registry) -> int:
+    """Objects in the store that have a lock."""
+    listed = (await registry.blobs.list_versions(BUCKET, prefix="")).items
+    locks = [await registry.blobs.retention(Location(one.bucket, one.key, one.version_id)) for one in listed]
+    return len([lock for lock in locks if lock is not None])

@@ -6,8 +6,13 @@ INSERT INTO track (name, lock_mode, retention_s) VALUES ($1, $2, $3) ON CONFLICT
 -- name: tracks
 SELECT name, lock_mode, retention_s, bucket, formats, checks FROM track
 
--- name: models_by_key
-SELECT id, name, name_key FROM model WHERE name_key = ANY($1::text[])
+-- name: standing
+-- How a model stands to a publication: its name, the branch, and whether this very version was deleted.
+SELECT m.name, b.closed_at IS NOT NULL AS closed, coalesce(b.protected, false) AS protected,
+       EXISTS (SELECT FROM pointer p WHERE p.model_id = m.id AND p.name = $2) AS is_pointer,
+       (SELECT t.number FROM version v JOIN tombstone t USING (model_id, number) WHERE v.id = $3) AS deleted_number
+FROM model m LEFT JOIN branch b ON b.model_id = m.id AND b.name = $2
+WHERE m.name_key = $1
 
 -- name: create_models
 INSERT INTO model (name_key, name, created_at, created_by)
