@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -348,11 +347,10 @@ async def test_a_child_whose_parent_never_comes_is_rejected_in_the_end(intake: I
     await intake.committed(await intake.send_good("bad-orphan"))
 
 
-async def test_nothing_of_all_this_is_half_done(intake: Intake) -> None:
-    """An event is seen on its topic before ingest has read it there: its stages follow a moment later."""
-    async with asyncio.timeout(40):
-        while await intake.unfinished("uploading", "trained", "validating", "candidate"):
-            await asyncio.sleep(0.05)
+async def test_nothing_of_all_this_is_half_done(intake: Intake, orphans: list[str]) -> None:
+    for flow in orphans:  # the last to end: an event is seen on its topic before ingest has read it there
+        assert (await intake.registry.client.publication(flow, wait=40)).is_settled
+    assert await intake.unfinished("uploading", "trained", "validating", "candidate") == []
 
 
 async def _registered(registry: Outside, account: str) -> PublisherKey:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from muniment.testing.fake_registry import FakeRegistry
 
@@ -28,11 +29,11 @@ def test_a_rerun_names_what_it_repeats(run: Run, registry: FakeRegistry, folder:
     first = run("publish", folder, "--model", "digits", "--wait", "--json").json["id"]
     said = []
 
-    def listen(request: object) -> None:
-        if request.url.path.endswith("/publications"):  # type: ignore[attr-defined]
-            said.append(json.loads(request.read())["reproduces"])  # type: ignore[attr-defined]
+    def listen(request: Any) -> None:
+        if request.url.path.endswith("/publications"):
+            said.append(json.loads(request.read())["reproduces"])
 
-    registry.intercept = listen  # type: ignore[assignment]
+    registry.intercept = listen
     rerun = ("publish", folder, "--model", "digits", "--run", "again", "--wait", "-q")
     assert run(*rerun, "--reproduces", "digits@main").code == 0
     assert said == [first]

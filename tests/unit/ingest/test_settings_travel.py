@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from muniment.contracts.events import PublicationSettings, TrainingCompleted
+from muniment.contracts.events import PublicationSettings, StagedFile, TrainingCompleted
 from muniment.contracts.ids import PublicationId
 from muniment.ingest.domain import Author, trained
 
@@ -21,5 +21,5 @@ def test_every_setting_goes_from_the_declaration_into_the_event() -> None:
     declared = TrainingCompleted.model_validate({"model": "digits", "files": [file], **given})
     staged = {**file, "location": {"bucket": "b", "key": "k", "version_id": "v"}, "origin": "upload"}
     publication = PublicationId("00000000-0000-0000-0000-000000000001")
-    event = trained(publication, declared, Author("muniment|ci", "token"), [staged])  # type: ignore[list-item]
+    event = trained(publication, declared, Author("muniment|ci", "token"), [StagedFile.model_validate(staged)])
     assert {name: getattr(event, name) for name in given} == given
