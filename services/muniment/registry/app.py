@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from muniment.contracts import topics
 from muniment.registry import http
 from muniment.registry.branches import Branches
-from muniment.registry.bytes_check import ByteCheck
+from muniment.registry.bytes_check import CommittedBytes
 from muniment.registry.candidates import Candidates
 from muniment.registry.changing import Changes
 from muniment.registry.collecting import Collecting
@@ -45,7 +45,8 @@ def build(deps: Deps) -> Built:
     tracks = Tracks(deps.pool, settings)
     committing = CommitValidated(sealer, tracks, deps.transactions)
     changes = Changes(deps.transactions)
-    promotions = Promotions(changes, sealer, tracks, ByteCheck(deps.pool, deps.blobs))
+    committed = CommittedBytes(deps.blobs)
+    promotions = Promotions(changes, sealer, tracks, committed)
     reads = Reads(deps.pool, deps.blobs, deps.clock, settings.download_expiry_s)
     names = Names(deps.pool)
 
@@ -56,7 +57,7 @@ def build(deps: Deps) -> Built:
     http.add_pointers(router, names, Pointers(changes))
     http.add_contract(router, names, Contracts(changes))
     http.add_promotion(router, reads, promotions, Reverting(changes, promotions), Describing(changes))
-    http.add_releases(router, ReleaseReads(deps.pool), Releases(changes, sealer, tracks, ReleaseBytes(deps.blobs)))
+    http.add_releases(router, ReleaseReads(deps.pool), Releases(changes, sealer, tracks, ReleaseBytes(committed)))
     http.add_tracks(router, TrackChanges(deps.transactions, deps.blobs, tracks, deps.settings.s3.bucket))
     http.add_measurements(router, Measuring(changes), Measurements(deps.pool))
     http.add_history(router, History.of(deps.pool, deps.blobs))

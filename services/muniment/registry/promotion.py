@@ -24,7 +24,7 @@ from muniment.contracts.ids import MAIN, ModelName
 from muniment.contracts.model import Line, Payload, Word
 from muniment.contracts.reference import BASELINE
 from muniment.registry import gates as gating
-from muniment.registry.bytes_check import ByteCheck
+from muniment.registry.bytes_check import CommittedBytes
 from muniment.registry.changing import Changes, Changing
 from muniment.registry.commits import record
 from muniment.registry.contract import contract_of, contract_row
@@ -34,6 +34,7 @@ from muniment.registry.measuring import values_of
 from muniment.registry.merging import merged
 from muniment.registry.pointers import move
 from muniment.registry.references import find_version
+from muniment.registry.release_records import version_files
 from muniment.registry.sealing import Sealer
 from muniment.registry.store import POINTERS, RELEASES, SQL, track_of
 from muniment.registry.track_rules import check_gates
@@ -84,7 +85,7 @@ class Promotions:
     changes: Changes
     sealer: Sealer
     tracks: Tracks
-    bytes: ByteCheck
+    committed: CommittedBytes
 
     async def promote(self, model: ModelName, wanted: Promotion, by: Principal, cause: Cause) -> Outcome:
         """Make a version the baseline. A version that is it already changes nothing.
@@ -116,11 +117,12 @@ class Promotions:
         (`bytes_damaged`).
         """
         target = await self._rollback_target(model, wanted)
-        trouble = await self.bytes.trouble(target["model_id"], target["number"])
-        if trouble is not None:
+        try:
+            await self.committed.check(await version_files(self.changes.pool, target))
+        except Rejected as trouble:
             async with self.changes.of(model, by, cause) as change:
                 self._refuse(change, "rollback", target, wanted.reason, trouble.message)
-            raise trouble
+            raise
         async with self.changes.of(model, by, cause) as change:
             now = await _baseline(change)
             if now is not None and now["number"] == target["number"]:
