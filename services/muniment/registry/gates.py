@@ -59,7 +59,7 @@ def judge_gates(contract: Contract, candidate: Candidate, baseline: Values | Non
     """Each gate with its outcome, all of them whatever the first says: one sees all that is missing at once."""
     gates = [_deleted(candidate), _frozen(contract)]
     gates += tolerances.judge(contract.tolerances, None if candidate.was_baseline else baseline, candidate.values)
-    gates += [_check(name, candidate) for name in contract.checks]
+    gates += [check_gate(name, candidate.checks.get(name)) for name in contract.checks]
     if contract.approvals:
         gates.append(_approvals(contract.approvals, candidate))
     return tuple(gates)
@@ -94,8 +94,8 @@ def _frozen(contract: Contract) -> Gate:
     )
 
 
-def _check(name: str, candidate: Candidate) -> Gate:
-    outcome = candidate.checks.get(name)
+def check_gate(name: str, outcome: bool | None) -> Gate:
+    """The gate of a required check; `outcome` is its newest, None where it was never reported."""
     return Gate(
         name=f"check {name}",
         passed=outcome is True,

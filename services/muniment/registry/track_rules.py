@@ -12,6 +12,7 @@ from muniment.contracts.errors import Conflict, Rejected
 from muniment.contracts.events import Change, Gate
 from muniment.contracts.model import Payload, Word
 from muniment.registry.domain import Track
+from muniment.registry.gates import check_gate
 
 MAX_TRACKS: Final = 200
 _LONGEST_S: Final = 100 * 366 * 24 * 3600
@@ -86,7 +87,7 @@ def differences(before: Track | None, after: Track) -> list[Change]:
 
 def check_gates(track: Track, outcomes: Mapping[str, bool]) -> list[Gate]:
     """A gate for each check that the track asks for; `outcomes` has the newest outcome of each that was reported."""
-    return [_gate(name, outcomes.get(name)) for name in track.checks]
+    return [check_gate(name, outcomes.get(name)) for name in track.checks]
 
 
 def checks_missing(track: Track, outcomes: Mapping[str, bool]) -> Conflict | None:
@@ -100,16 +101,6 @@ def checks_missing(track: Track, outcomes: Mapping[str, bool]) -> Conflict | Non
         expected=f"passed: {', '.join(track.checks)}",
         actual="; ".join(f"{gate.name}: {gate.actual}" for gate in shut),
         hint=shut[0].hint,
-    )
-
-
-def _gate(name: str, outcome: bool | None) -> Gate:
-    return Gate(
-        name=f"check {name}",
-        passed=outcome is True,
-        expected="passed",
-        actual="not reported" if outcome is None else "passed" if outcome else "failed",
-        hint=None if outcome else f"muniment check REF {name} --passed",
     )
 
 
