@@ -17,18 +17,6 @@ from muniment.server.parts import Parts, PartsSettings, start_parts
 _numbers = itertools.count(1)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Which tests stay together when several workers share the suite: a file's, and those that share a package's
-    fixtures. Unit tests share nothing.
-    """
-    for item in items:
-        folder = item.path.parent
-        if "unit" not in folder.parts:
-            item.add_marker(
-                pytest.mark.xdist_group(folder.name if folder.name == "outages" else f"{folder.name}/{item.path.name}")
-            )
-
-
 @pytest.fixture(scope="session")
 async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
     """Kafka, Postgres and S3, embedded. `MUNIMENT_TEST_DATA_DIR` keeps their data in a folder of your choice."""

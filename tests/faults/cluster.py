@@ -9,7 +9,6 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -105,13 +104,8 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(
-    parts: Parts, folder: Path, name: str, *, replicas: int = 1, stop_at: Sequence[str] = ()
-) -> AsyncIterator[Cluster]:
-    """Start everything; at the end all of its processes are stopped, paused ones too.
-
-    `stop_at` are named steps at which the services they belong to are to be killed, until they are started again.
-    """
+async def cluster(parts: Parts, folder: Path, name: str, *, replicas: int = 1) -> AsyncIterator[Cluster]:
+    """Start everything; at the end all of its processes are stopped, paused ones too."""
     async with AsyncExitStack() as stack:
         dsn = await new_database(parts)
         split = urlsplit(parts.s3.endpoint)
@@ -143,8 +137,7 @@ async def cluster(
         }
         running = Cluster(name, folder, parts, dsn, database, store, made)
         stack.push_async_callback(_together, [replica.stop for replica in running.everything])
-        steps = {step.partition(".")[0]: {"MUNIMENT_STOP_AT": step} for step in stop_at}
-        await _together([partial(one.start, **steps.get(one.service, {})) for one in running.everything])
+        await _together([one.start for one in running.everything])
         yield running
 
 

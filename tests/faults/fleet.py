@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,11 +64,9 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(
-    parts: Parts, folder: Path, name: str, seed: int, *, replicas: int = 1, stop_at: Sequence[str] = ()
-) -> AsyncIterator[Fleet]:
+async def fleet(parts: Parts, folder: Path, name: str, seed: int, *, replicas: int = 1) -> AsyncIterator[Fleet]:
     """A running one, with one subscription for all events; arguments as of `cluster`."""
-    async with Sink(seed) as sink, cluster(parts, folder, name, replicas=replicas, stop_at=stop_at) as running:
+    async with Sink(seed) as sink, cluster(parts, folder, name, replicas=replicas) as running:
         async with running.client("notifier") as client:
             made = await client.create_subscription({"name": "all", "url": sink.url})
         sink.secret = made["secret"]

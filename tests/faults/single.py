@@ -39,11 +39,8 @@ class CaughtUp:
     done_s: float
 
 
-async def killed(fleet: Fleet, *steps: str, armed: bool = False) -> CaughtUp:
-    """SIGKILL at the named steps, one of each service at most, all in one load; counted from the last death.
-
-    `armed`: the fleet was started with these steps already.
-    """
+async def killed(fleet: Fleet, *steps: str) -> CaughtUp:
+    """SIGKILL at the named steps, one of each service at most, all in one load; counted from the last death."""
     died: list[float] = []
 
     async def arm(step: str) -> None:
@@ -61,8 +58,7 @@ async def killed(fleet: Fleet, *steps: str, armed: bool = False) -> CaughtUp:
         died.append(time.monotonic())
         await replica.start()
 
-    if not armed:
-        await asyncio.gather(*map(arm, steps))
+    await asyncio.gather(*map(arm, steps))
     async with fleet.loading(per_second=10 if len(steps) == 1 else 5):  # five restarts at once take all of a machine
         await asyncio.gather(*map(die, steps))
         ready = time.monotonic()

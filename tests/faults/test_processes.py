@@ -45,7 +45,7 @@ PAIRS = (
 @pytest.fixture(scope="module")
 async def fleet(parts: Parts, tmp_path_factory: pytest.TempPathFactory, seed: int) -> AsyncIterator[Fleet]:
     folder = tmp_path_factory.mktemp("processes")
-    async with running_fleet(parts, folder, f"p{os.getpid()}", seed, stop_at=() if EVERYTHING else FEW) as running:
+    async with running_fleet(parts, folder, f"p{os.getpid()}", seed) as running:
         yield running
 
 
@@ -58,7 +58,7 @@ async def fleet(parts: Parts, tmp_path_factory: pytest.TempPathFactory, seed: in
 async def test_killed_at_named_steps_under_load_all_is_done_after_a_restart(
     fleet: Fleet, steps: tuple[str, ...]
 ) -> None:
-    print(f"{steps}: {await killed(fleet, *steps, armed=steps is FEW)}")
+    print(f"{steps}: {await killed(fleet, *steps)}")
 
 
 @pytest.mark.parametrize(("sleeper", "leaver"), PAIRS if EVERYTHING else PAIRS[:1])
