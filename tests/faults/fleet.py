@@ -64,9 +64,11 @@ class Fleet:
 
 
 @asynccontextmanager
-async def fleet(parts: Parts, folder: Path, name: str, seed: int, *, replicas: int = 1) -> AsyncIterator[Fleet]:
-    """A running one, with one subscription for all events; arguments as of `cluster`."""
-    async with Sink(seed) as sink, cluster(parts, folder, name, replicas=replicas) as running:
+async def fleet(
+    parts: Parts, folder: Path, name: str, seed: int, *, replicas: int = 1, trouble: float = 0.1
+) -> AsyncIterator[Fleet]:
+    """A running one, with one subscription for all events; `trouble` as of `Sink`, the others as of `cluster`."""
+    async with Sink(seed, trouble) as sink, cluster(parts, folder, name, replicas=replicas) as running:
         async with running.client("notifier") as client:
             made = await client.create_subscription({"name": "all", "url": sink.url})
         sink.secret = made["secret"]

@@ -73,7 +73,13 @@ class Replica:
                 *(*COMMAND, self.service, "--http", address),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={**clean_environment(), **self.environment, "MUNIMENT_DATA_DIR": str(self.folder), **more},
+                env={
+                    **clean_environment(),
+                    **self.environment,
+                    "MUNIMENT_DATA_DIR": str(self.folder),
+                    "MUNIMENT_KAFKA__INSTANCE": self.name,
+                    **more,
+                },
             )
         assert self.process.stdout is not None
         async with asyncio.timeout(90):

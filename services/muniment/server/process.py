@@ -80,6 +80,9 @@ async def up(settings: Settings, ready: Callable[[str], None]) -> None:
 
     Meanwhile `parts.env` in the data folder (mode 0600) tells other processes how to reach the same parts.
     """
+    if settings.kafka.mode == "embedded" and settings.kafka.instance is None:
+        # The data folder's lock lets one such process run, so the name is its own.
+        settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"instance": "up"})})
     # The services take as long to import as the parts to start, so a thread does that meanwhile.
     loading = asyncio.create_task(asyncio.to_thread(import_module, "muniment.server.stack"))
     async with AsyncExitStack() as stack:

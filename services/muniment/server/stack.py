@@ -100,7 +100,8 @@ async def running_stack(
         for one in started:
             if one.processor.routes:
                 batch = settings.delivery.batch_records
-                Subscriber(one.processor, SystemClock(), batch, one.service.linger_s).register(broker)
+                linger_s, instance = one.service.linger_s, settings.kafka.instance
+                Subscriber(one.processor, SystemClock(), batch, linger_s, instance).register(broker)
         stack.push_async_callback(_stop_broker, broker)
         await broker.start()
         listener = _listen(settings.http.host, settings.http.port)

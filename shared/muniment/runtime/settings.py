@@ -37,6 +37,10 @@ class KafkaSettings(Section):
     group_prefix: str = "muniment."
     partitions: Annotated[int, Field(ge=1, le=1000)] = 6
     replication: Annotated[int, Field(ge=1, le=10)] = 1
+    instance: Annotated[str | None, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")] = None
+    """This replica's name in its consumer groups (`group.instance.id`, KIP-345), no other replica's. With it, a process
+    that was killed has its partitions back as soon as it starts again, instead of 6 s after its death; one that is
+    stopped for good leaves them idle for those 6 s. `muniment up` on the embedded broker has the name `up`."""
 
 
 class PostgresSettings(Section):

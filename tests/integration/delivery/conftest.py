@@ -92,7 +92,7 @@ class Toy:
         return [dict(row) for row in await self.pool.fetch("SELECT * FROM dead_letter ORDER BY created_at")]
 
     @asynccontextmanager
-    async def running(self, **settings: Any) -> AsyncIterator[None]:
+    async def running(self, *, instance: str | None = None, **settings: Any) -> AsyncIterator[None]:
         """The subscriber and relay, until the end of the block."""
         service = "ingest"
         publisher = KafkaPublisher(self.kafka)
@@ -103,7 +103,7 @@ class Toy:
             service, f"{self.prefix}toy", (route,), transactions, DeliverySettings(**{"retry_scale": 0.01, **settings})
         )
         broker = KafkaBroker(self.kafka.bootstrap, allow_auto_create_topics=False, logger=None)
-        Subscriber(processor, SystemClock(), 500).register(broker)
+        Subscriber(processor, SystemClock(), 500, instance=instance).register(broker)
         task = asyncio.create_task(relay.run())
         await broker.start()
         try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from muniment.contracts.cloudevent import encode
 
@@ -207,3 +208,33 @@ async def test_a_record_that_cannot_even_be_described_does_not_stop_the_partitio
         letters = await eventually(lambda: has_letters(toy, 1))
         await eventually(lambda: has_effects(toy, 1))
     assert [(letter["code"], bytes(letter["value"])) for letter in letters] == [("dead_letter_failed", b"no event")]
+
+
+async def test_a_named_replica_keeps_its_place_in_the_group_while_it_is_away(toy: Toy) -> None:
+    async with toy.running(instance="one"):
+        await toy.send("before")
+        await eventually(lambda: has_effects(toy, 1))
+    assert await members(toy) == ["one"], "a killed one would be waited for by its own successor"
+    async with toy.running(instance="one"):
+        await toy.send("after")
+        await eventually(lambda: has_effects(toy, 2))
+        assert await members(toy) == ["one"]
+
+
+async def test_a_replica_without_a_name_leaves_the_group(toy: Toy) -> None:
+    async with toy.running():
+        await toy.send("before")
+        await eventually(lambda: has_effects(toy, 1))
+    assert await members(toy) == []
+
+
+async def members(toy: Toy) -> list[str]:
+    """Names of the group's members; a static member's id begins with its name (KIP-345)."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=toy.kafka.bootstrap)
+    await admin.start()
+    try:
+        (answer,) = await admin.describe_consumer_groups([f"{toy.prefix}toy"])
+    finally:
+        await admin.close()
+    ((_, _, _, _, _, found, *_),) = answer.groups
+    return [member[0].rsplit("-", 5)[0] for member in found]

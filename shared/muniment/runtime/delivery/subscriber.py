@@ -49,6 +49,8 @@ class Subscriber:
     batch_records: int
     linger_s: float = 0.0
     """Seconds for which a batch that is not full waits for more records."""
+    instance: str | None = None
+    """The replica's name in the group: it takes its own place again, and does not wait for its dead self's session."""
     _resuming: dict[TopicPartition, asyncio.TimerHandle] = field(default_factory=dict)
 
     def register(self, broker: KafkaBroker) -> None:
@@ -57,6 +59,7 @@ class Subscriber:
         subscriber = broker.subscriber(
             *self.processor.topics,
             group_id=self.processor.group,
+            group_instance_id=self.instance,
             batch=True,
             max_records=self.batch_records,
             batch_timeout_ms=_POLL_MS,
