@@ -37,6 +37,8 @@ class KafkaSettings(Section):
     group_prefix: str = "muniment."
     partitions: Annotated[int, Field(ge=1, le=1000)] = 6
     replication: Annotated[int, Field(ge=1, le=10)] = 1
+    topics_check_s: Annotated[float, Field(ge=1, le=3600)] = 300.0
+    """How often the topics' settings are held against their declaration."""
 
 
 class PostgresSettings(Section):
