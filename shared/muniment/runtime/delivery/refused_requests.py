@@ -24,7 +24,7 @@ from muniment.runtime.http.auth import PRINCIPAL
 from muniment.runtime.http.requests import cause_of
 
 ACTION: Final = "request.refused"
-PROTECTED: Final = frozenset({"role_missing", "last_admin", "branch_protected", "main_stays_open"})
+PROTECTED: Final = frozenset({"role_missing", "operator_mismatch", "last_admin", "branch_protected", "main_stays_open"})
 """The codes of refusals that no service audits itself."""
 
 
