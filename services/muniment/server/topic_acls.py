@@ -45,7 +45,7 @@ class Acl:
 
 def acls(topic_prefix: str, group_prefix: str) -> list[Acl]:
     """All rules of the services. Trainers, deployers and auditors outside are the cluster's own to add."""
-    rules = []
+    rules: list[Acl] = []
     for service in SERVICES:
         principal = PRINCIPAL.format(service)
         rules.extend(

@@ -210,7 +210,7 @@ async def test_every_refused_attempt_at_a_protected_thing_leaves_one_entry(whole
         ("pam", "baseline.rolled_back", "POST", f"{models}/rollback", {"to": "digits/2", **why}, "rollback_refused"),
         ("pam", "version.deleted", "POST", f"{models}/delete", {"ref": "digits/1", **why}, "version_needed"),
         ("pam", "release.published", "POST", f"{models}/releases", {"version": "1.0.0", **ref}, "release_exists"),
-        ("root", "track.changed", "PUT", "/tracks/production", {"retention_s": 1}, "track_weakened"),
+        ("root", "track.changed", "PUT", "/tracks/production", {"lock_mode": "GOVERNANCE"}, "track_weakened"),
     ]
     for who, action, method, path, body, code in attempts:
         before = await whole.entries()
