@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import Field, StrictInt
 
 from muniment.contracts import ids
-from muniment.contracts.errors import NotFound
+from muniment.contracts.errors import Forbidden, NotFound
 from muniment.contracts.events import TrainingCompleted
 from muniment.contracts.identity import Principal
 from muniment.contracts.manifest import MAX_FILES
@@ -73,9 +73,10 @@ def router(store: Store, uploads: Uploads, waiters: Waiters, intake: Intake, ref
         return {"publication": _shown(begun.publication), "files": begun.files}
 
     @routes.get("/{publication_id}/slots")
-    async def publication_slots(principal: Writer, publication_id: str) -> dict[str, Any]:
+    async def publication_slots(principal: Writer, publication_id: str, request: Request) -> dict[str, Any]:
         """Fresh URLs for what is not in the store yet; parts that are there are marked done."""
-        return {"files": await uploads.slots(ids.publication_id(publication_id), principal)}
+        async with refusals.audited(request, principal, only=Forbidden):
+            return {"files": await uploads.slots(ids.publication_id(publication_id), principal)}
 
     @routes.post("/{publication_id}/complete", status_code=202, dependencies=[Depends(intake.complete)])
     async def complete_publication(

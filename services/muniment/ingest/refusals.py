@@ -32,12 +32,16 @@ class Refusals:
     transactions: Transactions
 
     @asynccontextmanager
-    async def audited(self, request: Request, principal: Principal) -> AsyncIterator[Cause]:
-        """The request as a cause of what the block does. A `Rejected` from the block is audited and goes on."""
+    async def audited(
+        self, request: Request, principal: Principal, *, only: type[Rejected] = Rejected
+    ) -> AsyncIterator[Cause]:
+        """The request as a cause of what the block does. A `Rejected` from the block (`only` such a one, where the
+        request reads) is audited and goes on.
+        """
         cause = cause_of(request)
         try:
             yield cause
-        except Rejected as error:
+        except only as error:
             author = Author(principal.operator, principal.authenticated_by)
             named = request.path_params.get("publication_id")
             async with self.transactions.begin() as tx:

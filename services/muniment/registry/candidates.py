@@ -124,7 +124,10 @@ class Candidates:
             operator=by.operator,
             authenticated_by=by.authenticated_by,
             cause=cause,
-            changes=[Change(path="state", before="waiting", after=state), Change(path="version", after=version_id)],
+            changes=[
+                Change(path="state", before="waiting", after=state),
+                *([] if version_id is None else [Change(path="version", after=version_id)]),
+            ],
             reason=reason,
             correlation=publication_id,
         )

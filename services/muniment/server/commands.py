@@ -6,11 +6,12 @@ import asyncio
 import json as jsonlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from muniment.runtime.settings import Settings
 from muniment.server import process
 from muniment.server.endpoints import reached_parts
+from muniment.server.topic_watch import remedy
 
 if TYPE_CHECKING:
     from muniment.adapters.kafka import TopicLayout
@@ -68,28 +69,37 @@ def rebuild(*, into: str, entries: Path | None, compare: bool, json: bool) -> in
     return 0 if report["ok"] else 1
 
 
-def topics(*, json: bool) -> int:
-    """Create the topics that are missing; 1 when one has other settings than it must."""
+def topics(what: Literal["check", "acls"] | None = None, *, json: bool) -> int:
+    """Create the topics that are missing, or `check`: change nothing; 1 when one has other settings than it must.
+
+    `acls`: print who must be allowed what on a broker with an authorizer.
+    """
     from muniment.adapters.kafka import TopicLayout, ensure_topics, topic_drift
     from muniment.contracts import topics as declared
 
     settings = Settings()
+    if what == "acls":
+        return _acls(settings, json=json)
     layout = TopicLayout(settings.kafka.topic_prefix, settings.kafka.partitions, settings.kafka.replication)
 
     async def main() -> tuple[list[str], Any]:
         async with reached_parts(settings, process.say) as endpoints:
-            created = await ensure_topics(endpoints.kafka, declared.everything(), layout)
+            created: list[str] = []
+            if what is None:
+                created = await ensure_topics(endpoints.kafka, declared.everything(), layout)
             return created, await topic_drift(endpoints.kafka, declared.everything(), layout)
 
     created, drift = asyncio.run(main())
     rows = [_topic_row(topic, layout, created, drift) for topic in declared.everything()]
     if json:
-        print(jsonlib.dumps({"topics": rows}))
+        print(jsonlib.dumps({"ok": not drift, "topics": rows}))
     else:
         for row in rows:
             wrong = "; ".join(f"{d['setting']}: expected {d['expected']}, actual {d['actual']}" for d in row["drift"])
             state = "created" if row["created"] else (f"WRONG  {wrong}" if wrong else "ok")
             print(f"{row['name']:<44} {row['partitions']:>3} partitions  {row['audience']:<8} {state}")
+            for one in row["drift"]:
+                print(f"    to do: {one['remedy']}")
     return 1 if drift else 0
 
 
@@ -123,9 +133,21 @@ def _settings(data_dir: Path | None, http: Address) -> Settings:
     return settings.model_copy(update=changes)
 
 
+def _acls(settings: Settings, *, json: bool) -> int:
+    from muniment.server.topic_acls import acls
+
+    rules = acls(settings.kafka.topic_prefix, settings.kafka.group_prefix)
+    if json:
+        print(jsonlib.dumps({"acls": [rule.fields() for rule in rules]}))
+    else:
+        print("\n".join(rule.command() for rule in rules))
+    return 0
+
+
 def _topic_row(topic: Topic, layout: TopicLayout, created: list[str], drift: Any) -> dict[str, Any]:
     name = topic.wire_name(layout.prefix)
     wrong = drift.get(name, {})
+    missing = bool(wrong) and all(got is None for _, got in wrong.values())
     return {
         "name": name,
         "summary": topic.summary,
@@ -135,5 +157,13 @@ def _topic_row(topic: Topic, layout: TopicLayout, created: list[str], drift: Any
         "producers": list(topic.producers),
         "consumers": list(topic.consumers),
         "created": name in created,
-        "drift": [{"setting": key, "expected": want, "actual": got} for key, (want, got) in wrong.items()],
+        "drift": [
+            {
+                "setting": key,
+                "expected": want,
+                "actual": got,
+                "remedy": "muniment topics" if missing else remedy(name, key, want),
+            }
+            for key, (want, got) in wrong.items()
+        ],
     }

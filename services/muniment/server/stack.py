@@ -8,22 +8,26 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import asyncpg
 import structlog
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from faststream.kafka import KafkaBroker
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 from prometheus_client import CollectorRegistry
 
-from muniment.adapters.kafka import KafkaConnection, KafkaPublisher, TopicLayout, ensure_topics
+from muniment.adapters.kafka import KafkaConnection, KafkaPublisher, TopicLayout, ensure_topics, topic_drift
 from muniment.adapters.postgres import connect, migrate, open_pool
+from muniment.audit import topic_drift as drift_ledger
 from muniment.contracts import topics
+from muniment.contracts.topics import Topic
 from muniment.ports.blobs import BlobStore
 from muniment.ports.clock import SystemClock
 from muniment.runtime.delivery.http import dead_letter_router
 from muniment.runtime.delivery.processor import Processor
+from muniment.runtime.delivery.refused_requests import audited_refusals
 from muniment.runtime.delivery.relay import Relay
 from muniment.runtime.delivery.subscriber import Subscriber
 from muniment.runtime.delivery.transaction import Transactions
@@ -37,6 +41,7 @@ from muniment.server.checks import check_settings, ready_checks
 from muniment.server.endpoints import CREDENTIALS, Endpoints
 from muniment.server.loops import Loops
 from muniment.server.store import open_store
+from muniment.server.topic_watch import TopicWatch
 from muniment.server.web import serving
 from muniment.server.wiring import schemas
 
@@ -54,7 +59,9 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class _Started:
+class Started:
+    """A service with what surrounds it, connected and not yet running."""
+
     service: Service
     built: Built
     relay: Relay
@@ -88,13 +95,14 @@ async def running_stack(
         stack.push_async_callback(identity_pool.close)
         identity = Identity(identity_pool, SystemClock())
         stack.push_async_callback(identity.settle)
-        started = [await _build(service, settings, endpoints, blobs, identity, metrics, stack) for service in services]
+        started = [await build(service, settings, endpoints, blobs, identity, metrics, stack) for service in services]
         loops = Loops()
         stack.push_async_callback(loops.stop)
         for one in started:
             loops.add(f"{one.service.name}: relay", one.relay.run)
             for task in one.built.tasks:
                 loops.add(f"{one.service.name}: {getattr(task, '__qualname__', 'task')}", task)
+        loops.add("topic watch", _topic_watch(settings, endpoints, wanted, layout, started, metrics).run)
         progress("joining the consumer groups")
         broker = _broker(endpoints.kafka)
         for one in started:
@@ -107,7 +115,7 @@ async def running_stack(
         listener = _listen(settings.http.host, settings.http.port)
         checks = ready_checks(endpoints, identity_pool, blobs, settings.s3.bucket)
         loops.watch(
-            await stack.enter_async_context(serving(listener, _routers(started, identity), identity, checks, metrics))
+            await stack.enter_async_context(serving(listener, routers_of(started, identity), identity, checks, metrics))
         )
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -117,7 +125,7 @@ async def running_stack(
         yield Running(url, loops.failed)
 
 
-async def _build(
+async def build(
     service: Service,
     settings: Settings,
     endpoints: Endpoints,
@@ -125,7 +133,8 @@ async def _build(
     identity: Identity,
     metrics: Metrics,
     stack: AsyncExitStack,
-) -> _Started:
+) -> Started:
+    """Connect one service; the stack closes what it opens."""
     dsn = endpoints.postgres_dsn
     pool = await open_pool(dsn, service.schema, max_size=settings.postgres.pool_max)
     stack.push_async_callback(_close_pool, pool)
@@ -140,17 +149,38 @@ async def _build(
     built = service.build(Deps(settings, pool, transactions, blobs, identity, clock, metrics))
     group = f"{settings.kafka.group_prefix}{service.name}"
     processor = Processor(service.name, group, built.routes, transactions, settings.delivery)
-    return _Started(service, built, relay, processor, transactions)
+    return Started(service, built, relay, processor, transactions)
 
 
-def _routers(started: Sequence[_Started], identity: Identity) -> list[APIRouter]:
+def _topic_watch(
+    settings: Settings,
+    endpoints: Endpoints,
+    wanted: Sequence[Topic],
+    layout: TopicLayout,
+    started: Sequence[Started],
+    metrics: Metrics,
+) -> TopicWatch:
+    writer = next((one.transactions for one in started if one.service.name == topics.AUDIT), None)
+    return TopicWatch(
+        [topic.wire_name(layout.prefix) for topic in wanted],
+        lambda: topic_drift(endpoints.kafka, wanted, layout),
+        None if writer is None else partial(drift_ledger.tell, writer),
+        metrics,
+        settings.kafka.topics_check_s,
+    )
+
+
+def routers_of(started: Sequence[Started], identity: Identity) -> list[APIRouter]:
+    """Each service's routes, with what the process adds to them: refused attempts are audited by all."""
     routers = []
     for one in started:
+        routes = APIRouter(dependencies=[Depends(audited_refusals(one.transactions))])
         if one.built.router is not None:
-            routers.append(one.built.router)
-        routers.append(dead_letter_router(one.transactions))
+            routes.include_router(one.built.router)
+        routes.include_router(dead_letter_router(one.transactions))
         if one.service.name == topics.REGISTRY:  # the process that hosts the registry manages identities
-            routers.append(identity_router(identity, one.transactions))
+            routes.include_router(identity_router(identity, one.transactions))
+        routers.append(routes)
     return routers
 
 

@@ -23,6 +23,11 @@ log = structlog.get_logger(__name__)
 MAX_RECORD: Final = 2 * 1024 * 1024
 """Bytes of a record at most, on our topics and in our producers."""
 _DEADLINE_S: Final = 30.0
+PARTITIONS: Final = "partitions"
+REPLICATION: Final = "replication.factor"
+
+Drift = Mapping[str, Mapping[str, tuple[str, str | None]]]
+"""Topics whose settings differ from what must hold: topic -> setting -> (expected, actual); None: there is no topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,19 @@ class TopicLayout:
             "min.insync.replicas": str(max(1, self.replication - 1)),
         }
 
+    def demands_of(self, topic: Topic) -> dict[str, str]:
+        """What is held against the topic there is: its settings; the partitions, where it must have a number of its
+        own; and on a cluster with replicas the copies, of which one broker cannot have several.
+        """
+        demands = self.config_of(topic)
+        if topic.partitions is not None:
+            demands[PARTITIONS] = str(topic.partitions)
+        if self.replication == 1:
+            del demands["min.insync.replicas"]
+        else:
+            demands[REPLICATION] = str(self.replication)
+        return demands
+
 
 async def ensure_topics(connection: KafkaConnection, topics: Sequence[Topic], layout: TopicLayout) -> list[str]:
     """Create the topics that are missing; returns their names. Waits up to 60 s for a broker that starts."""
@@ -211,10 +229,11 @@ async def _until_led(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
         await asyncio.sleep(0.05)
 
 
-async def topic_drift(
-    connection: KafkaConnection, topics: Sequence[Topic], layout: TopicLayout
-) -> Mapping[str, dict[str, tuple[str, str | None]]]:
-    """Topics whose settings differ from what must hold: setting -> (expected, actual). A missing one has all."""
+async def topic_drift(connection: KafkaConnection, topics: Sequence[Topic], layout: TopicLayout) -> Drift:
+    """Topics whose settings differ from what must hold. Of a missing one all do.
+
+    Raises `Transient` (`broker_unavailable`).
+    """
     admin = AIOKafkaAdminClient(**connection.options(), request_timeout_ms=15_000)
     try:
         await _started(admin)
@@ -226,6 +245,11 @@ async def topic_drift(
         for response in await admin.describe_configs(resources) if resources else []:
             for resource in response.resources:
                 actual[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
+        for described in await admin.describe_topics(present) if present else []:
+            partitions = described["partitions"]
+            settings = actual.setdefault(described["topic"], {})
+            settings[PARTITIONS] = str(len(partitions))
+            settings[REPLICATION] = str(min((len(partition["replicas"]) for partition in partitions), default=0))
     except (KafkaError, OSError, TimeoutError) as error:
         raise Transient("broker_unavailable", f"Kafka does not answer: {error!r}") from error
     finally:
@@ -233,10 +257,18 @@ async def topic_drift(
     drift: dict[str, dict[str, tuple[str, str | None]]] = {}
     for name, topic in names.items():
         found = actual.get(name, {})
-        wrong = {key: (want, found.get(key)) for key, want in layout.config_of(topic).items() if found.get(key) != want}
+        demands = layout.demands_of(topic)
+        wrong = {key: (want, found.get(key)) for key, want in demands.items() if not _holds(key, want, found.get(key))}
         if wrong:
             drift[name] = wrong
     return drift
+
+
+def _holds(setting: str, expected: str, actual: str | None) -> bool:
+    """Whether a setting is as it must be. More copies than asked for are no fault."""
+    if setting == REPLICATION and actual is not None:
+        return int(actual) >= int(expected)
+    return actual == expected
 
 
 async def ping(connection: KafkaConnection) -> None:

@@ -40,6 +40,7 @@ class Metrics:
         self.outbox_pending = self._gauge("outbox_pending", "events committed and not yet published", "service")
         self.outbox_oldest = self._gauge("outbox_oldest_seconds", "age of the oldest of them", "service")
         self.audit_chain_size = self._gauge("audit_chain_size", "entries in the audit log")
+        self.topic_drift = self._gauge("topic_drift", "settings of a topic that differ from what must hold", "topic")
         self.audit_verify_failures = self._counter("audit_verify_failures", "verifications of the log that failed")
         self.notifications = self._counter("notifications", "delivery attempts", "channel", "outcome")
         self.step_duration = self._histogram(

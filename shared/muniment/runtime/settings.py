@@ -41,6 +41,8 @@ class KafkaSettings(Section):
     """This replica's name in its consumer groups (`group.instance.id`, KIP-345), no other replica's. With it, a process
     that was killed has its partitions back as soon as it starts again, instead of 6 s after its death; one that is
     stopped for good leaves them idle for those 6 s. `muniment up` on the embedded broker has the name `up`."""
+    topics_check_s: Annotated[float, Field(ge=1, le=3600)] = 300.0
+    """How often the topics' settings are held against their declaration."""
 
 
 class PostgresSettings(Section):

@@ -17,6 +17,7 @@ NAMES = {
     "muniment_outbox_pending",
     "muniment_outbox_oldest_seconds",
     "muniment_audit_chain_size",
+    "muniment_topic_drift",
     "muniment_audit_verify_failures",
     "muniment_notifications",
     "muniment_consumer_lag",

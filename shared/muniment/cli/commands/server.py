@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from muniment.cli.arguments import Command, Option
 from muniment.cli.options import address
@@ -42,7 +42,13 @@ rebuild = Command(
     "With --compare the live database is held against it row by row; exit code 1 when something is missing or differs.",
     example="muniment rebuild --into postgresql://muniment@db/muniment_rebuilt --compare",
 )
-topics = Command("muniment topics", "Show the topics, and create missing ones.", example="muniment topics --json")
+topics = Command(
+    "muniment topics",
+    "Show the topics, and create missing ones; exit code 1 when one has other settings than it must. With `check` "
+    "nothing is created; with `acls` it prints what each service's principal must be allowed on a broker with an "
+    "authorizer, so that the audit service alone may write the audit log.",
+    example="muniment topics check --json",
+)
 
 
 @up.default
@@ -92,9 +98,9 @@ def rebuild_registry(
 
 
 @topics.default
-def show_topics(*, json: Json = False) -> int:
+def show_topics(what: Literal["check", "acls"] | None = None, /, *, json: Json = False) -> int:
     """Show the topics, and create missing ones."""
-    return int(_commands().topics(json=json))
+    return int(_commands().topics(what, json=json))
 
 
 def _commands() -> ModuleType:

@@ -28,6 +28,8 @@ OPEN_PATHS: Final = frozenset(
     }
 )
 """Paths that answer without a token. They tell nothing of models, people or settings."""
+PRINCIPAL: Final = "muniment_principal"
+"""Where a request's state has the caller, once known, whether or not they may do what they ask."""
 
 
 class Authenticator(Protocol):
@@ -50,6 +52,7 @@ class RequireRole(SecurityBase):
         """The caller. Raises `Unauthenticated` (`token_missing`, `token_...`) and `Forbidden` (`role_missing`)."""
         authenticator: Authenticator = request.app.state.authenticator
         principal = await authenticator.authenticate(bearer_token(request))
+        setattr(request.state, PRINCIPAL, principal)
         principal.require(self.role)
         return principal
 

@@ -1,0 +1,1 @@
+"""Every operation has its audit entry, whoever asks and however."""
