@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
+
+from pydantic_core import from_json
 
 from muniment.contracts import strict_json
 from muniment.contracts.errors import Conflict, Rejected, TooLarge
@@ -79,7 +80,7 @@ def point_of_line(line: bytes, row: int) -> Point:
 class Lines:
     """Reads lines of newline-delimited JSON as points, in their order; for uploads of many.
 
-    A line that is plain (a flat object without a backslash, of a series seen before) takes a short way through the same
+    A line that is plain (a flat object without a backslash, of a series seen before) takes a short way through a faster
     JSON parser; whatever is not plain, everything wrong included, goes through `point_of_line`, which alone decides.
     """
 
@@ -126,8 +127,8 @@ def _plain_object(line: bytes) -> dict[str, Any] | None:
     if len(line) > MAX_LINE or b"\\" in line:
         return None
     try:
-        value = _parse(line.decode())
-    except ValueError:  # also a text that is not UTF-8, and no JSON
+        value = from_json(line, allow_inf_nan=False)
+    except ValueError:  # also a text that is not UTF-8
         return None
     if not isinstance(value, dict) or not value.keys() <= _FIELDS:
         return None
@@ -135,9 +136,6 @@ def _plain_object(line: bytes) -> dict[str, Any] | None:
     for one in value.values():
         texts += isinstance(one, str)
     return value if line.count(b'"') == 2 * texts else None
-
-
-_parse: Final = json.JSONDecoder().decode
 
 
 def check_count(count: int) -> None:
