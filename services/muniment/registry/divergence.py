@@ -5,7 +5,9 @@ A line of measurements is either `baseline` (evaluations and observations of the
 are judged apart: a bad newer version says nothing of what runs, nor a good observation anything of a newer version.
 
 A tolerance is broken by the first measurement beyond its limit and holds again from the first that
-`Tolerance.recovers`: a Schmitt trigger, so values that wobble around the limit turn nothing.
+`Tolerance.recovers`: a Schmitt trigger, so values that wobble around the limit turn nothing. The band between the two
+is `hysteresis` of the way from the limit to the baseline's own value; while that is not known (or is itself beyond the
+limit) of `tolerances.bound_width`, a share of the bound.
 """
 
 from __future__ import annotations

@@ -206,19 +206,23 @@ def plan(state: State, commits: Iterable[Commit]) -> Plan:
         model = models[key]
         branch = publication.branch
         head = heads.get((model.id, branch))
-        error = _refusal(commit, model, versions) or branch_refusal(
-            branch,
-            is_pointer=(model.id, branch) in state.pointers,
-            closed=head is not None and head.closed and not commit.gated,
-            protected=head is not None and head.protected and not commit.gated,
-        )
+        known = versions.get(commit.sealed.draft.id)
+        # The same manifest again is the same version, whatever has become of its branch since: nothing moves.
+        stays = known is not None and (known.branch == branch or (head is not None and head.id == known.id))
+        error = _refusal(commit, model, versions)
+        if error is None and not stays:
+            error = branch_refusal(
+                branch,
+                is_pointer=(model.id, branch) in state.pointers,
+                closed=head is not None and head.closed and not commit.gated,
+                protected=head is not None and head.protected and not commit.gated,
+            )
         if error is not None:
             result.outcomes.append(Refused(commit, error))
             continue
-        known = versions.get(commit.sealed.draft.id)
         if known is not None:
             move = None
-            if known.branch != branch and (head is None or head.id != known.id):
+            if not stays:
                 move = (branch, head)
                 heads[model.id, branch] = _moved(head, known.number, known.id)
             result.outcomes.append(Matched(commit, known, move))

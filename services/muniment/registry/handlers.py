@@ -61,16 +61,16 @@ class CommitValidated(Handler[ModelValidated, Sealed | None]):
         if stands is not None:
             if stands["name"] != publication.model:
                 raise name_conflict(publication.model, stands["name"])
+            if stands["deleted_number"] is not None:
+                raise deleted_before(publication.model, stands["deleted_number"])
             error = branch_refusal(
                 publication.branch,
                 is_pointer=stands["is_pointer"],
                 closed=stands["closed"],
                 protected=stands["protected"],
             )
-            if error is not None:
+            if error is not None and not stands["is_there"]:
                 raise error
-            if stands["deleted_number"] is not None:
-                raise deleted_before(publication.model, stands["deleted_number"])
         parents = [parent.id for parent in publication.facts.parents]
         original = publication.reproduces
         if not parents and original is None:

@@ -19,6 +19,7 @@ from muniment.runtime.sql import load_queries
 
 SQL = load_queries("muniment.registry", "measurements")
 Json = dict[str, Any]
+_AFTER_ALL: Final = 2**63 - 1
 _FIRST_MOMENT: Final = datetime(1, 1, 2, tzinfo=UTC)
 
 
@@ -32,20 +33,17 @@ class Measurements:
         self, ref: str, kind: Kind | None, metric: str | None, dataset: str | None, slice_: str | None, page: Page
     ) -> Json:
         """A version's measurements, those recorded last first."""
-        (below,) = page.after(int) or (None,)
+        (below,) = page.after(int) or (_AFTER_ALL,)
+        kinds = [kind] if kind else ["evaluation", "observation"]
         async with self.pool.acquire(timeout=30) as connection:
             version = await find_version(connection, ref)
-            rows = await connection.fetch(
-                SQL["measurements"],
-                version["model_id"],
-                version["number"],
-                below,
-                kind,
-                metric,
-                dataset,
-                slice_,
-                page.fetch,
-            )
+            given = [version["model_id"], version["number"], below, kinds, dataset, slice_, page.fetch]
+            async with connection.transaction(readonly=True):
+                await connection.execute(SQL["in_index_order"])
+                if metric is None:
+                    rows = await connection.fetch(SQL["measurements"], *given)
+                else:
+                    rows = await connection.fetch(SQL["measurements_of_metric"], *given, metric)
         return page.answer(rows, item=_measurement, key=lambda row: (row["seq"],))
 
     async def over_versions(self, model: ModelName, of: Measured, page: Page) -> Json:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import asyncpg
@@ -16,6 +16,7 @@ from muniment.contracts.identity import Principal
 from muniment.contracts.ids import ModelName
 from muniment.registry import diverging
 from muniment.registry.changing import Changes, Changing
+from muniment.registry.measurement_copy import COLUMNS, copied
 from muniment.registry.measurements import Kind, Point, Upload, batch_id, check_count, check_times, units_of
 from muniment.registry.tolerances import Measured
 from muniment.runtime.sql import load_queries
@@ -25,21 +26,6 @@ if TYPE_CHECKING:
 
 SQL = load_queries("muniment.registry", "measurements")
 Json = dict[str, Any]
-
-_COLUMNS: Final = (
-    "batch_id",
-    "model_id",
-    "number",
-    "kind",
-    "metric",
-    "value",
-    "unit",
-    "dataset",
-    "slice",
-    "measured_at",
-    "recorded_at",
-    "operator",
-)
 
 
 async def values_of(source: Source, model_id: int, number: int) -> dict[Measured, float]:
@@ -92,11 +78,8 @@ class Measuring:
             await change.connection.execute(
                 SQL["insert_batch"], batch, change.model.id, number, kind, count, upload.sha256, by.operator, now
             )
-            await change.connection.copy_records_to_table(
-                "measurement",
-                records=_rows(batch, change, number, kind, upload.points, units),
-                columns=_COLUMNS,
-            )
+            rows = copied(batch, change.model.id, number, kind, by.operator, now, upload.points, units)
+            await change.connection.copy_to_table("measurement", source=_pieces(rows), columns=COLUMNS, format="binary")
             told = {"batch": str(batch), "kind": kind, "count": count, "sha256": upload.sha256}
             changes = [Change(path="measurements", after=told)]
             change.tell("version-evaluated", changes, version=version["id"], number=number)
@@ -116,17 +99,9 @@ async def _units(change: Changing, points: list[Point]) -> dict[str, str]:
     return units
 
 
-def _rows(
-    batch: UUID, change: Changing, number: int, kind: Kind, points: list[Point], units: dict[str, str]
-) -> Iterator[tuple[Any, ...]]:
-    """Rows in the order of `_COLUMNS`, made as the copy takes them."""
-    model, now, operator = change.model.id, change.tx.now, change.by.operator
-    for point in points:
-        of = point.measured
-        at = point.at or now
-        unit = units.get(of.metric)
-        where = (of.dataset or "", of.slice or "")
-        yield (batch, model, number, kind, of.metric, point.value, unit, *where, at, now, operator)
+async def _pieces(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
 
 
 def _repeated(change: Changing, before: asyncpg.Record, upload: Upload) -> Json:

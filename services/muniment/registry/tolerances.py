@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
 from muniment.contracts.events import Gate
 from muniment.contracts.model import Number, Payload, Word
 
+BOUND_SHARE: Final = 0.04
+"""With the usual hysteresis of a quarter, a metric that fell below a floor of 80 has recovered at 80.8."""
 Direction = Literal["higher", "lower"]
 """Which way is better: `higher` as for accuracy, `lower` as for a loss or a latency."""
 
@@ -22,7 +24,7 @@ class Tolerance(Payload):
     Just one of `absolute` (in the metric's unit) and `relative` (a share of the baseline's absolute value: 0.02 is
     2 %) says how much; `bound` is a limit that holds whatever the baseline has: a floor where higher is better, else
     a ceiling. `hysteresis` is the part of the tolerance that a metric which has broken it must win back before it
-    counts as recovered.
+    counts as recovered; where the baseline's value does not say how wide the tolerance is, `bound_width` does.
     """
 
     metric: Word
@@ -65,12 +67,22 @@ class Tolerance(Payload):
 
     def recovers(self, value: float, limit: float, baseline: float | None) -> bool:
         """Whether a metric that has broken the limit is back: better than it by `hysteresis` of the way to the
-        baseline's value. At the limit where that is not known or itself beyond it.
+        baseline's value; of `bound_width` where that is not known, or itself beyond the limit.
         """
-        way = 0.0 if baseline is None else baseline - limit
-        if not self.holds(limit + way, limit):
-            way = 0.0
-        return self.holds(value, limit + self.hysteresis * way)
+        if baseline is not None and self.holds(baseline, limit):
+            return self.holds(value, limit + self.hysteresis * (baseline - limit))
+        width = bound_width(limit, self.direction)
+        return self.holds(value, limit + self.hysteresis * (width if self.direction == "higher" else -width))
+
+
+def bound_width(bound: float, direction: Direction) -> float:
+    """How wide a tolerance counts that has a bound alone: 4 % of the bound's absolute value.
+
+    A floor from 0 to 1 may be that of a share, which 1 ends: there it is no wider than what is left up to 1, so that
+    the metric can always come back. A bound of 0 has no width, since nothing tells what is small beside it.
+    """
+    width = BOUND_SHARE * abs(bound)
+    return min(width, 1.0 - bound) if direction == "higher" and 0 <= bound <= 1 else width
 
 
 @dataclass(frozen=True, slots=True)

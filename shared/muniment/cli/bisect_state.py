@@ -27,6 +27,8 @@ class State:
     skipped: tuple[str, ...] = ()
     next: str | None = None
     metric: str | None = None
+    known_bad: tuple[str, ...] = ()
+    """Those that were `bad` before: they are evidence for the why."""
 
     def judged(self, verdict: Verdict) -> State:
         """With a verdict on `next`. Raises `Conflict` (`bisect_over`) where nothing is to be tested."""
@@ -35,7 +37,7 @@ class State:
         if verdict == "good":
             return replace(self, good=(*self.good, self.next), next=None)
         if verdict == "bad":
-            return replace(self, bad=self.next, next=None)
+            return replace(self, bad=self.next, known_bad=(*self.known_bad, self.bad), next=None)
         return replace(self, skipped=(*self.skipped, self.next), next=None)
 
 
@@ -70,8 +72,9 @@ def load(folder: Path) -> State:
 
 def _state(value: Mapping[str, Any]) -> State:
     good, skipped = tuple(value["good"]), tuple(value["skipped"])
+    known_bad = tuple(value.get("known_bad", ()))  # files of older versions have none
     following, metric = value["next"], value["metric"]
-    for text in (value["model"], value["bad"], *good, *skipped, following or "", metric or ""):
+    for text in (value["model"], value["bad"], *good, *skipped, *known_bad, following or "", metric or ""):
         if not isinstance(text, str):
             raise TypeError(text)
-    return State(value["model"], good, value["bad"], skipped, following, metric)
+    return State(value["model"], good, value["bad"], skipped, following, metric, known_bad)

@@ -54,13 +54,17 @@ def bisect(
     return (yield from ask_json(request("registry", "GET", "/bisect", query=query)))
 
 
-def bisect_step(model: str, good: Iterable[str], bad: str, skipped: Iterable[str], metric: str | None) -> Call[Any]:
+def bisect_step(
+    model: str, good: Iterable[str], bad: str, known_bad: Iterable[str], skipped: Iterable[str], metric: str | None
+) -> Call[Any]:
     """The next version to test. The server keeps nothing, so asking again is harmless."""
     body: dict[str, Any] = {
         "good": [str(parsed(ref)) for ref in good],
         "bad": str(parsed(bad)),
         "skipped": [str(parsed(ref)) for ref in skipped],
     }
+    if bad_before := [str(parsed(ref)) for ref in known_bad]:
+        body["known_bad"] = bad_before
     if metric is not None:
         body["metric"] = metric
     place = f"/models/{quote(model, safe='')}/bisect"

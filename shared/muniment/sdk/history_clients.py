@@ -53,10 +53,20 @@ class HistoryClient:
         return self._run(history.bisect(good, bad, metric, **_whole(rule)))
 
     def bisect_step(
-        self, model: str, *, good: Iterable[str], bad: str, skipped: Iterable[str] = (), metric: str | None = None
+        self,
+        model: str,
+        *,
+        good: Iterable[str],
+        bad: str,
+        known_bad: Iterable[str] = (),
+        skipped: Iterable[str] = (),
+        metric: str | None = None,
     ) -> Json:
-        """What to test `next`, or `first_bad` and why, from what was found out so far."""
-        return self._run(history.bisect_step(model, good, bad, skipped, metric))
+        """What to test `next`, or `first_bad` and why, from what was found out so far.
+
+        `known_bad`: what was called bad before `bad`; together with the good ones it tells which edges regressed.
+        """
+        return self._run(history.bisect_step(model, good, bad, known_bad, skipped, metric))
 
 
 class AsyncHistoryClient:
@@ -78,9 +88,16 @@ class AsyncHistoryClient:
         return await self._run(history.bisect(good, bad, metric, **_whole(rule)))
 
     async def bisect_step(
-        self, model: str, *, good: Iterable[str], bad: str, skipped: Iterable[str] = (), metric: str | None = None
+        self,
+        model: str,
+        *,
+        good: Iterable[str],
+        bad: str,
+        known_bad: Iterable[str] = (),
+        skipped: Iterable[str] = (),
+        metric: str | None = None,
     ) -> Json:
-        return await self._run(history.bisect_step(model, good, bad, skipped, metric))
+        return await self._run(history.bisect_step(model, good, bad, known_bad, skipped, metric))
 
 
 def _whole(rule: BisectRule) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import itertools
 import json
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,13 +225,21 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 async def registry(parts: Parts, registry_template: str, settings: Settings) -> AsyncIterator[Registry]:
     """The registry, with nothing in it."""
+    async with open_registry(parts, registry_template, settings, MemoryBlobStore()) as registry:
+        yield registry
+
+
+@asynccontextmanager
+async def open_registry(
+    parts: Parts, registry_template: str, settings: Settings, blobs: Any
+) -> AsyncIterator[Registry]:
+    """The registry on a store, with nothing in it."""
     name = f"registry_{uuid.uuid4().hex[:12]}"
     admin = await asyncpg.connect(parts.postgres.dsn)
     try:
         await admin.execute(f"CREATE DATABASE {name} TEMPLATE {registry_template}")
         pool = await open_pool(parts.postgres.dsn.replace("/muniment?", f"/{name}?"), "registry", max_size=8)
         try:
-            blobs = MemoryBlobStore()
             await blobs.ensure_bucket(BUCKET, object_lock=True)
             transactions = Transactions(pool, "registry", PREFIX, SystemClock(), lambda: True)
             metrics = Metrics(CollectorRegistry())

@@ -57,6 +57,34 @@ async def test_a_protected_branch_is_reached_by_no_publication(registry: Registr
     assert experiment["number"] == 2, "a refused publication took a number"
 
 
+@pytest.mark.parametrize("state", ["protected", "closed"])
+async def test_the_same_manifest_again_is_the_same_version_whatever_became_of_its_branch(
+    registry: Registry, state: str
+) -> None:
+    branch = "main" if state == "protected" else "exp/b"
+    path = f"/models/digits/branches/{branch}"
+    same: dict[str, Any] = {"files": {"model.bin": b"weights"}, "facts": {"run_id": "run-1"}}
+    await registry.take(await registry.validated("digits", branch, publication=str(uuid.uuid4()), **same))
+    await registry.commit(branch=branch)  # its head is another one by now
+    elsewhere = {"files": {"model.bin": b"other"}, "facts": {"run_id": "run-2"}}
+    await registry.take(await registry.validated("digits", "exp/a", publication=str(uuid.uuid4()), **elsewhere))
+    await registry.call("PATCH", path, as_="pam", json={state: True, "reason": "enough"})
+    before = await registry.get(path)
+
+    again = str(uuid.uuid4())
+    await registry.take(await registry.validated("digits", branch, publication=again, **same))
+    matched = [one for one in await registry.sent(topics.REGISTRY_CHANGED) if one["kind"] == "publication-matched"]
+    assert [(one["publication_id"], one["number"], one.get("changes", [])) for one in matched] == [(again, 1, [])]
+    assert len(await registry.audits("version.matched")) == 1
+
+    other = str(uuid.uuid4())
+    await registry.take(await registry.validated("digits", branch, publication=other, **elsewhere))
+    [event] = [e for e in await registry.sent(topics.MODEL_REJECTED) if e["publication_id"] == other]
+    assert event["code"] == f"branch_{state}", "a version of another branch would move the head"
+    assert await registry.get(path) == before, "nothing moved"
+    assert (await registry.get("/models/digits/versions"))["items"][0]["number"] == 3
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

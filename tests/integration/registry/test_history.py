@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from muniment.ports.blobs import StoreUnavailable
+
 from .conftest import BUCKET, Registry
 
 
@@ -106,6 +108,17 @@ async def test_a_bisect_by_hand_is_told_what_is_next_until_the_end(registry: Reg
     assert [one["number"] for one in step["first_bad"]] == [4]
     assert len(tested) <= 3
     assert step["why"]["factors"][0]["field"] == "datasets.train.digest"
+    told = await registry.post(
+        "/models/digits/bisect", good=["digits/2", "digits/3"], bad="digits/4", known_bad=[bad, "digits/6"]
+    )
+    assert told["why"]["factors"][0]["regressed_elsewhere"] == 1, "2 is good and 5 comes from the first bad one"
+    rate = next(one for one in told["why"]["factors"] if one["field"] == "hyperparams.lr")
+    assert (rate["regressed_elsewhere"], rate["unharmed_elsewhere"]) == (0, 1), "1 leads to 2, which is good"
+    assert rate["score"] < told["why"]["factors"][0]["score"]
+    text = " ".join(told["why"]["text"])
+    assert "1 of them regressed, 0 did not" in text
+    assert "consistent with version 4 being bad where version 3 is good" in text
+    assert "by what was said of them" in text
     skipped = await registry.post("/models/digits/bisect", good=["digits/1"], bad="digits/4", skipped=["digits/3"])
     assert [one["number"] for one in skipped["first_bad"]] == [3, 4]
     await registry.refused(
@@ -113,7 +126,7 @@ async def test_a_bisect_by_hand_is_told_what_is_next_until_the_end(registry: Reg
     )
 
 
-def safetensors(**tensors: bytes) -> bytes:
+def safetensors(tensors: dict[str, bytes]) -> bytes:
     header = {}
     at = 0
     for name, data in tensors.items():
@@ -127,9 +140,60 @@ async def test_tensors_are_blamed_and_their_bytes_read_once(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for body, head in ((b"body", b"h1"), (b"body", b"h2"), (b"body", b"h2"), (b"body", b"h3")):
-        data = safetensors(body=body, head=head)
+        data = safetensors({"body": body, "head": head})
         await registry.commit(files={"m.safetensors": data}, formats={"m.safetensors": "safetensors"})
     for _ in range(2):
         found = await registry.get("/blame", ref="digits@main", tensors=True, fields="tensors.*")
         assert {one["field"]: one["number"] for one in found["fields"]} == {"tensors.body": 1, "tensors.head": 4}
         monkeypatch.setattr(type(registry.blobs), "open", lambda *_, **__: pytest.fail(f"{BUCKET} is read again"))
+
+
+async def test_the_layers_that_changed_are_factors_held_against_other_edges(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = ({}, {"layer.0.w": b"1"}, {"head.w": b"1"}, {"layer.3.w": b"1", "head.w": b"2"}, {"layer.3.w": b"2"})
+    tensors = {f"layer.{n}.{name}": b"0" for n in range(4) for name in ("w", "b")} | {"head.w": b"0"}
+    for changed, accuracy in zip(changes, (0.9, 0.91, 0.9, 0.7, 0.4), strict=True):
+        tensors |= changed
+        files = {"m.safetensors": safetensors(tensors)}
+        await registry.commit(files=files, formats={"m.safetensors": "safetensors"}, accuracy=accuracy)
+    asked = {"good": "digits/1", "bad": "digits/4", "metric": "accuracy", "drop": 0.1}
+    why = (await registry.get("/bisect", **asked))["why"]
+    assert why["tensors"] == {
+        "compared": True, "level": "layer", "changed": 2, "groups": 5, "versions": 5, "versions_not_read": 0,
+    }  # fmt: skip
+    groups = [one for one in why["factors"] if one["kind"] == "tensor group"]
+    assert [one["field"] for one in groups] == ["tensors.layer.3", "tensors.head"], "by what happened elsewhere"
+    assert (groups[0]["regressed_elsewhere"], groups[0]["unharmed_elsewhere"]) == (1, 0)
+    assert [(one["number"], round(one["delta"], 2), one["regressed"]) for one in groups[1]["elsewhere"]] == [
+        (3, -0.01, False)
+    ]
+    assert any(
+        "tensors.head.* changed; it changed on 1 other edge, 0 of them regressed" in line for line in why["text"]
+    )
+    assert not any("layer.0" in one["field"] for one in why["factors"]), "it did not change here"
+
+    monkeypatch.setattr(type(registry.blobs), "open", lambda *_, **__: pytest.fail(f"{BUCKET} is read again"))
+    assert (await registry.get("/bisect", **asked))["why"] == why, "from what was kept"
+
+
+async def test_a_why_goes_without_tensors_that_cannot_be_read(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for accuracy, data in ((0.9, b"0"), (0.9, b"1"), (0.5, b"2")):
+        files = {"m.safetensors": safetensors({"w": data})}
+        await registry.commit(files=files, formats={"m.safetensors": "safetensors"}, accuracy=accuracy)
+    asked = {"good": "digits/2", "bad": "digits/3", "metric": "accuracy", "drop": 0.1}
+
+    def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("store_unavailable", "the store does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(registry.blobs), "open", away)
+        why = (await registry.get("/bisect", **asked))["why"]
+    assert why["tensors"]["compared"] is False
+    assert any("tensors were not compared" in line for line in why["text"])
+    monkeypatch.setattr("muniment.registry.history.why.MAX_TENSOR_BYTES", 2 * len(files["m.safetensors"]))
+    why = (await registry.get("/bisect", **asked))["why"]
+    assert (why["tensors"]["compared"], why["tensors"]["versions_not_read"]) == (True, 1)
+    assert any("the tensors of 1 other versions were not read" in line for line in why["text"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import asyncpg
 import pytest
 
 from muniment.contracts import topics
-from muniment.registry.measuring import metric_values, values_of
+from muniment.registry.measuring import SQL, metric_values, values_of
 from muniment.registry.tolerances import Measured
 from muniment.server.parts import Parts
 
@@ -127,6 +128,68 @@ async def test_gates_see_the_newest_evaluation_over_the_manifest_and_no_observat
         "/measurements", ref="digits/1", kind="evaluation", limit=2, page_token=listed["next_page_token"]
     )
     assert [item["value"] for item in rest["items"]] == [0.93]
+
+
+@pytest.mark.parametrize("statement", ["measurements", "measurements_of_metric"])
+async def test_a_page_is_read_in_the_order_of_an_index_though_no_statistics_are_there(
+    registry: Registry, statement: str
+) -> None:
+    await registry.commit()
+    batch = uuid.uuid4()
+    await registry.pool.execute(
+        SQL["insert_batch"], batch, 1, 1, "observation", 20_000, "0" * 64, "ada", datetime.now(UTC)
+    )
+    await registry.pool.execute(
+        "INSERT INTO measurement (batch_id, model_id, number, kind, metric, value, dataset, slice, measured_at, recorded_at,"
+        " operator) SELECT $1, 1, 1, 'observation', 'm' || n % 3, n, '', '', now(), now(), 'ada'"
+        " FROM generate_series(1, 20000) AS n",
+        batch,
+    )
+    metric = ["m1"] if statement.endswith("metric") else []
+    async with registry.pool.acquire() as connection, connection.transaction():
+        await connection.execute(SQL["in_index_order"])
+        rows = await connection.fetch(
+            f"EXPLAIN (ANALYZE, FORMAT TEXT) {SQL[statement]}",
+            *(1, 1, 2**62, ["evaluation", "observation"], None, None, 101, *metric),
+        )
+    plan = "\n".join(row[0] for row in rows)
+    index = "measurement_of_metric" if metric else "measurement_of_kind"
+    assert f"Index Scan using {index} on measurement" in plan, plan
+    assert not any(f"rows={count}" in plan for count in ("20000", "6666", "6667")), plan
+
+
+async def test_a_measurement_of_no_batch_is_refused_by_the_database(registry: Registry) -> None:
+    await registry.commit()
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await registry.pool.execute(
+            "INSERT INTO measurement (batch_id, model_id, number, kind, metric, value, dataset, slice, measured_at,"
+            " recorded_at, operator) VALUES ($1, 1, 1, 'observation', 'm', 1, '', '', now(), now(), 'ada')",
+            uuid.uuid4(),
+        )
+
+
+async def test_every_column_of_an_upload_is_what_was_sent(registry: Registry) -> None:
+    await registry.commit()
+    at = later(1)
+    await measure(
+        registry,
+        "observations",
+        "digits/1",
+        {"metric": "größe", "value": -0.1, "unit": "µs", "dataset": "live", "slice": "日本", "at": at},
+        {"metric": "größe", "value": 2**53 - 1},
+        {"metric": "n", "value": 1e-300, "at": at},
+    )
+    rows = await registry.pool.fetch("SELECT * FROM measurement ORDER BY seq")
+    assert [(r["metric"], r["value"], r["unit"], r["dataset"], r["slice"]) for r in rows] == [
+        ("größe", -0.1, "µs", "live", "日本"),
+        ("größe", float(2**53 - 1), "µs", "", ""),
+        ("n", 1e-300, None, "", ""),
+    ]
+    assert rows[0]["measured_at"] == datetime.fromisoformat(at) == rows[2]["measured_at"]
+    assert rows[1]["measured_at"] == rows[1]["recorded_at"]
+    assert {(r["operator"], r["kind"], r["model_id"], r["number"]) for r in rows} == {
+        ("muniment|ada", "observation", 1, 1)
+    }
 
 
 async def test_a_bad_row_is_named_and_nothing_of_its_batch_is_kept(registry: Registry) -> None:

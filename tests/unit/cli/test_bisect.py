@@ -64,6 +64,9 @@ def test_a_command_decides_and_a_killed_run_goes_on(
     assert (dying.code, dying.error["error"]["code"]) == (1, "bisect_aborted")
     kept = json.loads((machine / ".muniment-bisect.json").read_text())
     assert (kept["bad"], kept["next"]) == ("digits/3", "digits/2"), "what was judged is kept"
+    assert asked[-1]["known_bad"] == ["digits/5"], "those called bad before are evidence for the why"
+    del kept["known_bad"]  # as an older command has written it
+    (machine / ".muniment-bisect.json").write_text(json.dumps(kept))
     done = run("bisect", "run", "--json", "--", sys.executable, check(folder, "raise SystemExit(n >= 3)"))
     assert (done.code, [one["number"] for one in done.json["first_bad"]]) == (0, [3])
     assert run("bisect", "good").code == 6, "it is over"

@@ -64,6 +64,16 @@ def test_what_comes_late_moves_the_beginning_back_within_its_stretch_alone() -> 
     assert (standing and standing.first, turns) == (at(15), []), "before it recovered: another stretch"
 
 
+@given(st.lists(st.floats(0.7921, 0.8079)))
+def test_noise_around_a_bound_turns_once_while_the_baselines_value_is_not_known(noise: list[float]) -> None:
+    bound = Tolerance.model_validate({"metric": "m", "bound": 0.8})  # 0.808 recovers
+    points = [(at(second), value) for second, value in enumerate([0.7, *noise])]
+    standing, turns = follow(bound, None, None, points)
+    assert [turn.recovered for turn in turns] == [False]
+    _, turns = follow(bound, None, standing, [(at(len(points)), 0.8081)])
+    assert [turn.recovered for turn in turns] == [True]
+
+
 def test_without_a_limit_nothing_is_judged() -> None:
     assert follow(TOLERANCE, None, None, [(at(0), 0.1)]) == (None, [])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from muniment.contracts.errors import MunimentError, Rejected
 from muniment.registry.measurements import (
     MAX_POINTS,
+    Lines,
     Point,
     batch_id,
     check_count,
@@ -80,6 +82,47 @@ def test_no_json_value_does_more_than_be_refused(value: Any) -> None:
         return
     assert isinstance(point.value, float)
     assert json.dumps(point.value, allow_nan=False)
+
+
+_NUMBERS = [
+    "1",
+    "-0.5",
+    "1e-3",
+    "9007199254740991",
+    "9007199254740992",
+    "1e301",
+    "1e999",
+    "NaN",
+    "true",
+    '"1"',
+    "null",
+    "[1]",
+]
+_TEXTS = ['"a"', '"a"', '"b"', '"\\u0061"', '"\\ud800"', '"e\u0301"', '""', "null", "1", "[]", '"x\x00"']
+_MEMBERS = st.one_of(
+    st.tuples(st.just("value"), st.sampled_from(_NUMBERS)),
+    st.tuples(st.sampled_from(["metric", "dataset", "slice", "unit"]), st.sampled_from(_TEXTS)),
+    st.tuples(st.just("at"), st.sampled_from(['"2026-01-02T03:04:05Z"', '"2026-01-02"', "1", "null"])),
+    st.tuples(st.sampled_from(["metrics", "val\\u0075e"]), st.just("1")),
+)
+
+
+def outcome(read: Callable[[bytes, int], Point], line: bytes, row: int) -> object:
+    try:
+        return read(line, row)
+    except MunimentError as error:
+        return error.code, str(error), error.expected, error.actual
+
+
+@given(st.lists(st.lists(_MEMBERS, max_size=6), max_size=8))
+def test_the_short_way_reads_what_the_long_one_does_and_refuses_with_its_words(
+    rows: list[list[tuple[str, str]]],
+) -> None:
+    lines = Lines()
+    good = ("metric", '"a"'), ("value", "1")
+    for row, members in enumerate([good, *rows, *[[*good, *members] for members in rows]], 1):
+        line = ("{" + ",".join(f'"{name}":{value}' for name, value in members) + "}").encode()
+        assert outcome(lambda text, _: lines.point(text), line, row) == outcome(point_of_line, line, row), line
 
 
 def test_times_are_between_the_version_and_soon() -> None:

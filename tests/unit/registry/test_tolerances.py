@@ -75,5 +75,34 @@ def test_a_metric_must_win_back_part_of_its_tolerance() -> None:
     one = tolerance(absolute=0.04, hysteresis=0.5)
     assert not one.recovers(0.87, 0.86, 0.9)
     assert one.recovers(0.8801, 0.86, 0.9)
-    assert one.recovers(0.86, 0.86, None), "where the baseline's value is not known the limit is all there is"
-    assert tolerance(bound=0.95).recovers(0.95, 0.95, 0.9), "a baseline beyond the bound asks for no more than it"
+
+
+@pytest.mark.parametrize("baseline", [None, 0.7])
+@pytest.mark.parametrize(
+    ("fields", "not_yet", "back"),
+    [
+        ({"bound": 0.8}, 0.8079, 0.8081),
+        ({"bound": 0.8, "hysteresis": 1}, 0.8319, 0.8321),
+        ({"bound": 0.8, "hysteresis": 0}, 0.7999, 0.8),
+        ({"bound": 0.99}, 0.9924, 0.9926),
+        ({"bound": 1}, 0.9999, 1),
+        ({"bound": 200, "hysteresis": 0.5}, 203.9, 204.1),
+        ({"bound": -200, "hysteresis": 0.5}, -196.1, -195.9),
+        ({"bound": 0}, -0.0001, 0),
+    ],
+)
+def test_a_bound_alone_must_be_passed_by_a_share_of_it(
+    fields: dict[str, float], not_yet: float, back: float, baseline: float | None
+) -> None:
+    one = tolerance(**fields)
+    below = None if baseline is None else fields["bound"] - 1  # a baseline that is itself beyond says no more
+    assert not one.recovers(not_yet, fields["bound"], below)
+    assert one.recovers(back, fields["bound"], below)
+    ceiling = tolerance(**{**fields, "bound": -fields["bound"]}, direction="lower")
+    mirrored = ceiling.recovers(-back, -fields["bound"], None)
+    assert mirrored or 0 < fields["bound"] <= 1, "a floor of a share is nearer to its end than a ceiling"
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_floor_of_a_share_can_always_be_recovered(bound: float, hysteresis: float) -> None:
+    assert tolerance(bound=bound, hysteresis=hysteresis).recovers(1.0 + 1e-12, bound, None)

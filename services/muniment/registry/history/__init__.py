@@ -14,6 +14,7 @@ from muniment.registry.history.blaming import Blames
 from muniment.registry.history.loading import Histories
 from muniment.registry.history.rows import GraphRows
 from muniment.registry.history.tensors import TensorDigests
+from muniment.registry.history.why import Whys
 from muniment.registry.measuring import metric_values
 from muniment.registry.tolerances import Measured
 
@@ -30,6 +31,7 @@ class History:
     def of(cls, pool: asyncpg.Pool[Any], blobs: BlobStore) -> History:
         """On a database and a store."""
         histories = Histories(pool)
+        tensors = TensorDigests(pool, blobs)
 
         async def values(model_id: int, numbers: Iterable[int], metric: Measured) -> dict[int, float]:
             """What is known of a metric now: evaluations stand above manifests."""
@@ -38,6 +40,6 @@ class History:
 
         return cls(
             GraphRows(histories),
-            Blames(histories, TensorDigests(pool, blobs)),
-            Bisects(histories, values),
+            Blames(histories, tensors),
+            Bisects(histories, values, Whys(histories, tensors)),
         )

@@ -16,9 +16,9 @@ from muniment.registry.history.fields import TENSORS, Scalar, Sections, field_na
 MAX_FACTORS: Final = 50
 """Factors that are looked at; how many more there were is said."""
 MAX_EVIDENCE: Final = 10
+"""Other edges that are shown for a factor; all are counted."""
 MAX_SENTENCES: Final = 8
 _DIGEST: Final = re.compile(r"(sha256:)?[0-9a-f]{40,64}")
-"""Other edges that are shown for a factor; all are counted."""
 KINDS: Final = {
     "datasets": "dataset",
     "hyperparams": "hyperparameter",
@@ -27,8 +27,8 @@ KINDS: Final = {
     "environment.packages": "package",
     "environment": "environment",
     "environment.hardware": "hardware",
-    TENSORS: "tensor",
     "files": "file",
+    TENSORS: "tensor group",
 }
 """By section. Metrics are effects and ids of runs are nothing: they are no factors."""
 
@@ -145,15 +145,27 @@ def sentences(found: Sequence[Tally], effect: str) -> list[str]:
 
 def _sentence(one: Tally, effect: str) -> str:
     factor = one.factor
-    text = f"{factor.field} went from {_shown(factor.before)} to {_shown(factor.after)}"
+    text = _change(factor)
     if not one.changed:
         return f"{text}, on this edge alone: consistent with {effect}"
     times = f"it changed on {one.changed} other {'edge' if one.changed == 1 else 'edges'}"
     told = f"{one.regressed} of them regressed, {one.unharmed} did not"
+    if unknown := one.changed - one.regressed - one.unharmed:
+        told += f", of {unknown} it is not known"
     if one.same_change:
         told += f"; {one.same_change} made the very same change, {one.same_regressed} of them regressed"
+    shown = next((other for other in one.elsewhere if other.delta is not None), None)
+    if shown is not None:
+        told += f"; from version {shown.parent} to {shown.number} the metric went by {shown.delta:+.3g}"
     weight = "less consistent with" if one.score < 0.4 else "consistent with"
     return f"{text}; {times}, {told}: {weight} {effect}"
+
+
+def _change(factor: Factor) -> str:
+    if factor.section != TENSORS:
+        return f"{factor.field} went from {_shown(factor.before)} to {_shown(factor.after)}"
+    verb = "are new" if factor.before is None else "are gone" if factor.after is None else "changed"
+    return f"{factor.field}.* {verb}"
 
 
 def _shown(value: Scalar) -> str:

@@ -9,18 +9,21 @@ import asyncio
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import asyncpg
+import structlog
 
 from muniment.contracts import strict_json
 from muniment.contracts.canonical import canonical_json
-from muniment.contracts.errors import Rejected, TooLarge
+from muniment.contracts.errors import MunimentError, Rejected, TooLarge
 from muniment.ports.blobs import BlobStore, Location
 from muniment.registry.history.fields import Section
 from muniment.registry.history.loading import HISTORY
+
+log = structlog.get_logger(__name__)
 
 MAX_BYTES: Final = 4 * 1024**3
 """Bytes that one question reads of files whose tensors are not known yet."""
@@ -95,12 +98,8 @@ class TensorDigests:
         """The tensors of versions, `NAME` (`PATH:NAME` where several files have the name), and what is left of
         `allowed`: bytes that may be read of files not read before. Raises `TooLarge` (`tensors_too_large`).
         """
-        rows = await self.pool.fetch(HISTORY["safetensors_files"], model_id, list(numbers))
-        places = {row["sha256"]: row for row in rows}
-        known: dict[str, dict[str, bytes]] = {}
-        for row in await self.pool.fetch(HISTORY["known_tensors"], list(places)):
-            known.setdefault(row["sha256"], {})[row["name"]] = row["digest"]
-        unknown = [row for sha256, row in places.items() if sha256 not in known]
+        rows, known = await self._known(model_id, numbers)
+        unknown = [row for row in _each_once(rows) if row["sha256"] not in known]
         size = sum(row["size"] for row in unknown)
         if size > allowed:
             raise TooLarge(
@@ -112,10 +111,39 @@ class TensorDigests:
             )
         for row in unknown:
             known[row["sha256"]] = await self._read(row)
-        files: dict[int, dict[str, Mapping[str, bytes]]] = {}
-        for row in rows:
-            files.setdefault(row["number"], {})[row["path"]] = known[row["sha256"]]
-        return {number: _section(held) for number, held in files.items()}, allowed - size
+        return {number: _section(held) for number, held in _by_number(rows, known).items()}, allowed - size
+
+    async def readable(self, model_id: int, numbers: Sequence[int], allowed: int) -> tuple[dict[int, Section], int]:
+        """As `of`, for every version whose files may all be read; those of no safetensors file have no tensors.
+
+        The first numbers come first. What is too large, gone or damaged is left out; once the store does not answer
+        nothing more is read (what is left is 0 then).
+        """
+        rows, known = await self._known(model_id, numbers)
+        place = {number: at for at, number in enumerate(numbers)}
+        for row in _each_once(sorted(rows, key=lambda row: place[row["number"]])):
+            if row["sha256"] in known or row["size"] > allowed:
+                continue
+            try:
+                known[row["sha256"]] = await self._read(row)
+                allowed -= row["size"]
+            except Rejected as error:
+                log.info("tensors-not-read", sha256=row["sha256"], code=error.code)
+            except MunimentError as error:
+                log.warning("tensors-not-read", sha256=row["sha256"], code=error.code)
+                allowed = 0
+        unread = {row["number"] for row in rows if row["sha256"] not in known}
+        held = _by_number([row for row in rows if row["number"] not in unread], known)
+        return {number: _section(held.get(number, {})) for number in numbers if number not in unread}, allowed
+
+    async def _known(
+        self, model_id: int, numbers: Collection[int]
+    ) -> tuple[Sequence[asyncpg.Record], dict[str, dict[str, bytes]]]:
+        rows = await self.pool.fetch(HISTORY["safetensors_files"], model_id, list(numbers))
+        known: dict[str, dict[str, bytes]] = {}
+        for row in await self.pool.fetch(HISTORY["known_tensors"], list({row["sha256"] for row in rows})):
+            known.setdefault(row["sha256"], {})[row["name"]] = row["digest"]
+        return rows, known
 
     async def _read(self, row: asyncpg.Record) -> dict[str, bytes]:
         place = Location(row["bucket"], row["key"], row["version_id"])
@@ -133,6 +161,19 @@ class TensorDigests:
                 raise
         await self.pool.execute(HISTORY["keep_tensors"], row["sha256"], list(found), list(found.values()))
         return found
+
+
+def _each_once(rows: Iterable[asyncpg.Record]) -> list[asyncpg.Record]:
+    return list({row["sha256"]: row for row in reversed(list(rows))}.values())[::-1]
+
+
+def _by_number(
+    rows: Iterable[asyncpg.Record], known: Mapping[str, Mapping[str, bytes]]
+) -> dict[int, dict[str, Mapping[str, bytes]]]:
+    files: dict[int, dict[str, Mapping[str, bytes]]] = {}
+    for row in rows:
+        files.setdefault(row["number"], {})[row["path"]] = known[row["sha256"]]
+    return files
 
 
 def _section(files: Mapping[str, Mapping[str, bytes]]) -> Section:

@@ -20,11 +20,11 @@ from muniment.registry.measurements import (
     MAX_LINE,
     MAX_POINTS,
     Kind,
+    Lines,
     Point,
     Upload,
     check_count,
     point_of,
-    point_of_line,
 )
 from muniment.registry.measuring import Measuring
 from muniment.registry.tolerances import Measured
@@ -92,11 +92,12 @@ async def upload_of(request: Request, ref: Annotated[str | None, Query(max_lengt
 
 async def _read_lines(request: Request, ref: str) -> Upload:
     points: list[Point] = []
+    read = Lines()
     digest = hashlib.sha256()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for line in _lines(request, digest):
-                points.append(point_of_line(line, len(points) + 1))
+                points.append(read.point(line))
                 if len(points) > MAX_POINTS:
                     check_count(len(points))
                 if len(points) % _LINES_AT_ONCE == 0:

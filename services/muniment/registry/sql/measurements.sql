@@ -15,13 +15,37 @@ SELECT metric, unit FROM metric_unit WHERE model_id = $1 AND metric = ANY($2::te
 -- name: insert_units
 INSERT INTO metric_unit (model_id, metric, unit) SELECT $1, * FROM unnest($2::text[], $3::text[])
 
+-- name: in_index_order
+-- For one transaction. A table that has just grown has no statistics: the planner then takes hundreds of thousands of
+-- rows for four and sorts them all. So a page is read in the order of an index, whatever it believes.
+SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off
+
 -- name: measurements
-SELECT seq, kind, metric, value, unit, dataset, slice, measured_at, recorded_at, operator, batch_id, number
-FROM measurement
-WHERE model_id = $1 AND number = $2 AND ($3::bigint IS NULL OR seq < $3) AND ($4::text IS NULL OR kind = $4)
-    AND ($5::text IS NULL OR metric = $5) AND ($6::text IS NULL OR dataset = $6) AND ($7::text IS NULL OR slice = $7)
-ORDER BY seq DESC
-LIMIT $8
+-- The newest of each kind that is asked for, and of these the newest.
+SELECT found.* FROM unnest($4::text[]) AS k (kind), LATERAL (
+    SELECT m.seq, m.kind, m.metric, m.value, m.unit, m.dataset, m.slice, m.measured_at, m.recorded_at, m.operator,
+           m.batch_id, m.number
+    FROM measurement m
+    WHERE m.model_id = $1 AND m.number = $2 AND m.kind = k.kind AND m.seq < $3
+        AND ($5::text IS NULL OR m.dataset = $5) AND ($6::text IS NULL OR m.slice = $6)
+    ORDER BY m.seq DESC
+    LIMIT $7
+) AS found
+ORDER BY found.seq DESC
+LIMIT $7
+
+-- name: measurements_of_metric
+SELECT found.* FROM unnest($4::text[]) AS k (kind), LATERAL (
+    SELECT m.seq, m.kind, m.metric, m.value, m.unit, m.dataset, m.slice, m.measured_at, m.recorded_at, m.operator,
+           m.batch_id, m.number
+    FROM measurement m
+    WHERE m.model_id = $1 AND m.number = $2 AND m.kind = k.kind AND m.metric = $8 AND m.seq < $3
+        AND ($5::text IS NULL OR m.dataset = $5) AND ($6::text IS NULL OR m.slice = $6)
+    ORDER BY m.seq DESC
+    LIMIT $7
+) AS found
+ORDER BY found.seq DESC
+LIMIT $7
 
 -- name: manifest_of
 SELECT manifest FROM version WHERE model_id = $1 AND number = $2

@@ -7,10 +7,15 @@ INSERT INTO track (name, lock_mode, retention_s) VALUES ($1, $2, $3) ON CONFLICT
 SELECT name, lock_mode, retention_s, bucket, formats, checks FROM track
 
 -- name: standing
--- How a model stands to a publication: its name, the branch, and whether this very version was deleted.
+-- How a model stands to a publication: its name, the branch, whether this very version was deleted, and whether it is
+-- of the branch already or its head, so that nothing would move.
 SELECT m.name, b.closed_at IS NOT NULL AS closed, coalesce(b.protected, false) AS protected,
        EXISTS (SELECT FROM pointer p WHERE p.model_id = m.id AND p.name = $2) AS is_pointer,
-       (SELECT t.number FROM version v JOIN tombstone t USING (model_id, number) WHERE v.id = $3) AS deleted_number
+       (SELECT t.number FROM version v JOIN tombstone t USING (model_id, number) WHERE v.id = $3) AS deleted_number,
+       EXISTS (
+           SELECT FROM version v
+           WHERE v.id = $3 AND v.model_id = m.id AND (v.branch = $2 OR v.number = b.head_number)
+       ) AS is_there
 FROM model m LEFT JOIN branch b ON b.model_id = m.id AND b.name = $2
 WHERE m.name_key = $1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -157,15 +158,22 @@ def _judge(common: Common, verdict: Verdict) -> None:
 
 def _go_on(common: Common, client: Client, state: State) -> State:
     """Ask what is next, download it, and keep the state; or show the end."""
-    step = client.bisect_step(state.model, good=state.good, bad=state.bad, skipped=state.skipped, metric=state.metric)
+    step = client.bisect_step(
+        state.model,
+        good=state.good,
+        bad=state.bad,
+        known_bad=state.known_bad,
+        skipped=state.skipped,
+        metric=state.metric,
+    )
     if "next" not in step:
-        state = State(state.model, state.good, state.bad, state.skipped, None, state.metric)
+        state = replace(state, next=None)
         bisect_state.save(state, Path.cwd())
         _show_end(common, state.model, step)
         common.next("muniment bisect reset")
         return state
     ref = f"{state.model}/{step['next']['number']}"
-    state = State(state.model, state.good, state.bad, state.skipped, ref, state.metric)
+    state = replace(state, next=ref)
     bisect_state.save(state, Path.cwd())
     folder = _folder(ref)
     folder.parent.mkdir(exist_ok=True)

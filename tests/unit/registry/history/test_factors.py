@@ -41,6 +41,18 @@ def test_only_here_is_above_often_without_harm_and_the_same_change_with_harm_is_
     assert not any("cause" in line for line in text)
 
 
+def test_a_tensor_group_is_told_without_its_digest_and_the_metric_elsewhere_with_its_edge() -> None:
+    layer = tallied(Factor("tensors", "encoder.layer.3", "sha256:aa", "sha256:bb"), [(3, 4, "x", "y", -0.2, True)])
+    layer.add(1, 2, "x", "y", None, None)
+    (text,) = sentences([layer], "what was found bad")
+    assert text.startswith(
+        "tensors.encoder.layer.3.* changed; it changed on 2 other edges, 1 of them regressed, 0 did not"
+    )
+    assert "of 1 it is not known; from version 3 to 4 the metric went by -0.2: consistent with" in text
+    (new,) = sentences([tallied(Factor("tensors", "head", None, "sha256:bb"), [])], "what was found bad")
+    assert new.startswith("tensors.head.* are new, on this edge alone")
+
+
 def test_edges_without_the_metric_weigh_nothing() -> None:
     unknown = [(number, number + 1, 1, 2, None, None) for number in range(5)]
     found = tallied(LR, unknown)
