@@ -13,9 +13,7 @@ from .conftest import Outside, model_folder
 async def test_a_signed_report_on_the_topic_is_current_and_audited(registry: Outside, tmp_path: Path) -> None:
     await registry.client.publish(model_folder(tmp_path / "run", "deployed"), model="deployed")
     key = new_publisher_key()
-    await registry.client.create_publisher_key(
-        {"account": "argo", "public_key": key.public_pem.decode()}
-    )
+    await registry.client.create_publisher_key({"account": "argo", "public_key": key.public_pem.decode()})
     for ref in ("nowhere/1", "deployed/1"):  # the bad one holds up nothing
         await registry.send(
             deployment_reported(

@@ -17,6 +17,7 @@ from muniment.contracts.ids import ModelName, model_name
 from muniment.contracts.model import rfc3339
 from muniment.contracts.reference import parse_reference
 from muniment.registry.changing import Changes, Changing
+from muniment.registry.long_values import whole
 from muniment.registry.names import plain
 from muniment.registry.references import find_model
 from muniment.registry.store import LINEAGE
@@ -85,6 +86,14 @@ async def keep_report(change: Changing, report: DeploymentReport, at: datetime) 
     place = f"deployments/{report.environment}/{report.deployer}"
     changes = [Change(path=place, after={"version": version["id"], "state": report.state, "at": rfc3339(at)})]
     change.tell("deployment-reported", changes, version=version["id"], number=version["number"])
+    said = {
+        "environment": report.environment,
+        "deployer": report.deployer,
+        "release": release,
+        "url": report.url,
+        "details": report.details,
+    }
+    changes += whole({name: value for name, value in said.items() if value is not None})
     change.audit("deployment.reported", place, changes)
     return {
         "model": change.model.name,

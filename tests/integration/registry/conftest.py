@@ -287,3 +287,16 @@ async def registry(parts: Parts, registry_template: str, settings: Settings) -> 
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()
+
+
+@pytest.fixture
+async def fresh(parts: Parts, registry_template: str) -> AsyncIterator[str]:
+    """The DSN of another, empty registry."""
+    name = f"rebuilt_{uuid.uuid4().hex[:12]}"
+    admin = await asyncpg.connect(parts.postgres.dsn)
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {registry_template}")
+        yield parts.postgres.dsn.replace("/muniment?", f"/{name}?")
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
