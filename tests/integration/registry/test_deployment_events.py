@@ -140,3 +140,11 @@ async def test_a_report_that_came_too_early_is_taken_when_it_is_given_again(regi
     await registry.commit()
     await registry.take_sent(sent)
     assert len(await rows(registry)) == 1
+
+
+async def test_an_unsigned_copy_in_the_same_batch_does_not_displace_the_signed_one(
+    registry: Registry, argo: Key
+) -> None:
+    await registry.commit()
+    await registry.take_sent(reported(None), reported(argo), reported(argo))
+    assert [row["operator"] for row in await rows(registry)] == ["muniment|argo"]
