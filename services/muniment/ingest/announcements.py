@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from muniment.contracts.errors import Rejected
 from muniment.contracts.events import Cause, Change, ModelRejected, ModelTrained
+from muniment.contracts.identity import Author
 from muniment.contracts.ids import printable
-from muniment.ingest.domain import Author
 from muniment.runtime.delivery.transaction import Tx
 
 

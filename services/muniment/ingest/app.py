@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
+from typing import Final
 
 from muniment.contracts import topics
-from muniment.ingest import domain, stages
+from muniment.ingest import stages
 from muniment.ingest.cleaning import Cleaning
 from muniment.ingest.files import FileFinder
 from muniment.ingest.handlers import AvailableHandler, RejectedHandler, StageHandler, TrainingCompletedHandler
 from muniment.ingest.http import router
 from muniment.ingest.intake import Intake
-from muniment.ingest.producers import Producers
 from muniment.ingest.refusals import Refusals
 from muniment.ingest.store import Store
 from muniment.ingest.transfers import Transfers
 from muniment.ingest.uploads import Uploads
 from muniment.ingest.waiting import Waiters
 from muniment.runtime.delivery.handler import Route
+from muniment.runtime.identity.producers import producers_of
 from muniment.runtime.service import Built, Deps, Service
+
+REFUSED: Final = "publication.refused"
 
 
 def routing_table(
@@ -27,8 +30,8 @@ def routing_table(
 ) -> tuple[Route, ...]:
     """Which handler takes which topic. `extra_topics` are wire names of more topics with training-completed events."""
     return (
-        Route(topics.TRAINING_COMPLETED, intake, raw_refusals=True),
-        *(Route(topics.TRAINING_COMPLETED, intake, name, raw_refusals=True) for name in extra_topics),
+        Route(topics.TRAINING_COMPLETED, intake, refused_as=REFUSED),
+        *(Route(topics.TRAINING_COMPLETED, intake, name, refused_as=REFUSED) for name in extra_topics),
         Route(topics.VALIDATION_PROGRESSED, StageHandler(store, waiters, stages.of_progress)),
         Route(topics.MODEL_VALIDATED, StageHandler(store, waiters, stages.of_validated)),
         Route(topics.MODEL_REJECTED, RejectedHandler(store, waiters, stages.of_rejected)),
@@ -41,17 +44,15 @@ def build(deps: Deps) -> Built:
     """Ingest, from its dependencies. Raises `Misconfigured` where unsigned events would be taken from afar."""
     settings = deps.settings.ingest
     kafka = deps.settings.kafka
-    unsigned = domain.takes_unsigned(
-        settings.allow_unsigned, embedded=kafka.mode == "embedded", bootstrap=kafka.bootstrap
-    )
     store = Store(deps.pool)
     waiters = Waiters()
     files = FileFinder(deps.blobs, store, settings.landing_buckets, deps.settings.s3.threads)
-    producers = Producers(deps.identity, settings.topic_accounts, unsigned)
+    producers = producers_of(deps.settings, deps.identity)
     transfers = Transfers(deps.blobs, files, store, timedelta(seconds=settings.upload_expiry_s))
     uploads = Uploads(store, deps.transactions, files, transfers, settings, deps.settings.s3.bucket)
     cleaning = Cleaning(store, deps.transactions, transfers, timedelta(seconds=settings.abandon_after_s))
-    extra_topics = sorted(set(settings.topic_accounts) - {topics.TRAINING_COMPLETED.wire_name(kafka.topic_prefix)})
+    declared = {topic.wire_name(kafka.topic_prefix) for topic in topics.ALL if topic.audience == "intake"}
+    extra_topics = sorted(set(settings.topic_accounts) - declared)
 
     intake = Intake(
         deps.pool,

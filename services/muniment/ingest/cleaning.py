@@ -12,9 +12,8 @@ import structlog
 from muniment.adapters.postgres import RACES, UNAVAILABLE
 from muniment.contracts.errors import Misconfigured, Transient
 from muniment.contracts.events import Cause
-from muniment.contracts.identity import operator_of
+from muniment.contracts.identity import Author, operator_of
 from muniment.ingest import announcements
-from muniment.ingest.domain import Author
 from muniment.ingest.store import Store
 from muniment.ingest.transfers import Transfers
 from muniment.runtime.delivery.transaction import Transactions

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from muniment.contracts.canonical import sha256_hex
-from muniment.contracts.errors import Forbidden, Misconfigured, Rejected, TooLarge
+from muniment.contracts.errors import Rejected, TooLarge
 from muniment.contracts.events import (
-    Authentication,
     DeclaredFile,
     ModelRejected,
     ModelTrained,
     StagedFile,
     TrainingCompleted,
 )
+from muniment.contracts.identity import Author
 from muniment.contracts.ids import PublicationId, Sha256, printable, publication_id_of
 from muniment.contracts.strict_json import MAX_BYTES
 
@@ -25,15 +24,6 @@ MAX_TRAINED: Final = MAX_BYTES * 3 // 4
 """Bytes of a model-trained event at most: the events that repeat its files and facts must fit into a record as well."""
 _STAGED_OVERHEAD: Final = 400
 """Bytes that a file takes more in an event than in its declaration: bucket, key and version-id."""
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who publishes, and how that is known. Never from the payload."""
-
-    operator: str
-    authenticated_by: Authentication
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,51 +78,6 @@ def upload_publication_id(operator: str, key: str) -> PublicationId:
     No event's source begins with a space (`cloudevent.decode` refuses it), so no event can take such an id.
     """
     return publication_id_of(f" http {operator}", key)
-
-
-def takes_unsigned(allow: bool | None, *, embedded: bool, bootstrap: str | None) -> bool:
-    """Whether unsigned events are taken. Raises `Misconfigured` (`unsigned_off_loopback`) where that is not safe.
-
-    Anybody who reaches the broker may write an unsigned event, so it is on by default with the embedded broker only.
-    """
-    if allow is None:
-        return embedded
-    if allow and bootstrap is not None and not _only_loopback(bootstrap):
-        raise Misconfigured(
-            "unsigned_off_loopback",
-            "unsigned events may only be taken from a broker on loopback",
-            expected="signed events, or a broker on 127.0.0.1",
-            actual=bootstrap,
-            hint="unset MUNIMENT_INGEST__ALLOW_UNSIGNED and give publishers keys, "
-            "or name a topic with one writer in MUNIMENT_INGEST__TOPIC_ACCOUNTS",
-        )
-    return allow
-
-
-def _only_loopback(bootstrap: str) -> bool:
-    return all(_is_loopback(server.strip()) for server in bootstrap.split(","))
-
-
-def _is_loopback(server: str) -> bool:
-    host = server.rpartition(":")[0].strip("[]") or server
-    if host.lower() in _LOOPBACK_NAMES:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def check_operator(declared: TrainingCompleted, author: Author) -> None:
-    """Raise `Forbidden` (`operator_mismatch`) where the payload claims to be somebody else."""
-    if declared.operator is not None and declared.operator != author.operator:
-        raise Forbidden(
-            "operator_mismatch",
-            "the payload names another operator than the one who was authenticated",
-            expected=author.operator,
-            actual=declared.operator,
-            hint="leave the field out: the operator is always the authenticated one",
-        ).by(author.operator, author.authenticated_by)
 
 
 def check(declaration: Declaration) -> Refusal | None:

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 from muniment.contracts.errors import Conflict
 from muniment.contracts.events import ModelRejected, ModelTrained, TrainingCompleted, VersionAvailable
+from muniment.contracts.identity import Author, check_operator
 from muniment.contracts.ids import PublicationId, publication_id_of
 from muniment.contracts.model import Payload
 from muniment.ingest import announcements, domain, stages
-from muniment.ingest.domain import Author, Declaration, Refusal
+from muniment.ingest.domain import Declaration, Refusal
 from muniment.ingest.files import FileFinder, missing_bytes
-from muniment.ingest.producers import Producers
 from muniment.ingest.records import NewPublication
 from muniment.ingest.stages import Advance
 from muniment.ingest.store import Store
@@ -21,6 +21,7 @@ from muniment.ingest.waiting import Waiters
 from muniment.runtime.delivery.handler import Handler, SimpleHandler
 from muniment.runtime.delivery.incoming import Incoming
 from muniment.runtime.delivery.transaction import Tx
+from muniment.runtime.identity.producers import Producers
 
 E = TypeVar("E", bound=Payload)
 
@@ -50,7 +51,7 @@ class TrainingCompletedHandler(Handler[TrainingCompleted, Prepared]):
     async def prepare(self, item: Incoming[TrainingCompleted]) -> Prepared:
         """Who produced it, and where its files are."""
         author = await self.producers.author_of(item)
-        domain.check_operator(item.data, author)
+        check_operator(item.data.operator, author)
         declaration = Declaration.of(item.data)
         publication_id = publication_id_of(item.event.source, item.event.id)
         return Prepared(publication_id, author, declaration, await self._judge(publication_id, declaration, author))

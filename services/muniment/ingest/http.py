@@ -11,10 +11,9 @@ from pydantic import Field, StrictInt
 from muniment.contracts import ids
 from muniment.contracts.errors import Forbidden, NotFound
 from muniment.contracts.events import TrainingCompleted
-from muniment.contracts.identity import Principal
+from muniment.contracts.identity import Author, Principal
 from muniment.contracts.manifest import MAX_FILES
 from muniment.contracts.model import FilePathField, Payload, Word, rfc3339
-from muniment.ingest.domain import Author
 from muniment.ingest.intake import Intake
 from muniment.ingest.records import Publication
 from muniment.ingest.refusals import AuditedBody, Refusals, Writer

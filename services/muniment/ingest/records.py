@@ -7,9 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from muniment.contracts.events import StagedFile
+from muniment.contracts.identity import Author
 from muniment.contracts.ids import PublicationId, Sha256
 from muniment.contracts.model import rfc3339
-from muniment.ingest.domain import Author, Declaration
+from muniment.ingest.domain import Declaration
 from muniment.ingest.stages import Stage
 
 

@@ -12,10 +12,9 @@ from fastapi import Depends, Request
 from muniment.contracts import strict_json
 from muniment.contracts.errors import Rejected
 from muniment.contracts.events import Cause
-from muniment.contracts.identity import Principal
+from muniment.contracts.identity import Author, Principal
 from muniment.contracts.model import Payload
 from muniment.ingest import announcements
-from muniment.ingest.domain import Author
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.requests import Body, cause_of

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from muniment.contracts.events import ObjectLocation, StagedFile, VersionFile
+from muniment.contracts.identity import Author
 from muniment.contracts.ids import PublicationId
-from muniment.ingest.domain import Author, Declaration
+from muniment.ingest.domain import Declaration
 from muniment.ingest.records import Draft, NewPublication, Publication, Upload
 from muniment.ingest.stages import RANK, Advance, Stage
 from muniment.runtime.sql import load_queries

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from muniment.contracts.errors import Conflict, Forbidden, NotFound, Rejected
 from muniment.contracts.events import Cause, ObjectLocation, TrainingCompleted
-from muniment.contracts.identity import Principal
+from muniment.contracts.identity import Author, Principal, check_operator
 from muniment.contracts.ids import PublicationId, Sha256
 from muniment.ingest import announcements, domain, slots
-from muniment.ingest.domain import Author, Declaration, Refusal
+from muniment.ingest.domain import Declaration, Refusal
 from muniment.ingest.files import FileFinder
 from muniment.ingest.records import Draft, NewPublication, Publication, Upload
 from muniment.ingest.store import Store
@@ -50,7 +50,7 @@ class Uploads:
 
         Raises `Conflict` (`idempotency_key_reused`), and `Rejected` for whatever is wrong with the declaration.
         """
-        domain.check_operator(declared, author)
+        check_operator(declared.operator, author)
         declaration = Declaration.of(declared)
         publication_id = PublicationId(str(uuid.uuid4()))
         if key is not None:

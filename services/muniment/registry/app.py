@@ -14,6 +14,7 @@ from muniment.registry.collecting import Collecting
 from muniment.registry.comparing.comparisons import Comparisons
 from muniment.registry.contract import Contracts
 from muniment.registry.deleting import Deleting
+from muniment.registry.deployment_events import REFUSED, KeepReports
 from muniment.registry.deployments import Deployments
 from muniment.registry.describing import Describing
 from muniment.registry.handlers import CommitValidated
@@ -35,14 +36,16 @@ from muniment.registry.sealing import Sealer
 from muniment.registry.track_changes import TrackChanges
 from muniment.registry.tracks import Tracks
 from muniment.runtime.delivery.handler import Route
+from muniment.runtime.identity.producers import producers_of
 from muniment.runtime.service import Built, Deps, Service
 
 
 def build(deps: Deps) -> Built:
-    """Wire handlers, HTTP and the keeper."""
+    """Wire handlers, HTTP and the keeper. Raises `Misconfigured` where unsigned reports would be taken from afar."""
     settings = deps.settings.registry
     sealer = Sealer(deps.blobs, deps.clock, deps.settings.s3.bucket)
     tracks = Tracks(deps.pool, settings)
+    reports = KeepReports(producers_of(deps.settings, deps.identity))
     committing = CommitValidated(sealer, tracks, deps.transactions)
     changes = Changes(deps.transactions)
     committed = CommittedBytes(deps.blobs)
@@ -67,7 +70,10 @@ def build(deps: Deps) -> Built:
     http.add_comparing(router, Comparisons(deps.pool, deps.blobs, settings.compare_max_bytes))
     http.add_versions(router, reads)
     return Built(
-        routes=(Route(topics.MODEL_VALIDATED, committing),),
+        routes=(
+            Route(topics.MODEL_VALIDATED, committing),
+            Route(topics.DEPLOYMENT_REPORTED, reports, refused_as=REFUSED),
+        ),
         router=router,
         tasks=(Keeper(deps.pool, deps.blobs, deps.clock, settings.retention_margin_s).run,),
     )

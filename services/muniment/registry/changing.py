@@ -160,9 +160,15 @@ class Changes:
         Raises `NotFound` (`model_not_found`).
         """
         async with self.transactions.begin() as tx:
-            row = await tx.connection.fetchrow(SQL["lock_models"], [model_key(model)])
-            if row is None:
-                raise NotFound(
-                    "model_not_found", f"there is no model {model!r}", actual=model, hint="muniment models ls"
-                )
-            yield Changing(tx, Model(row["id"], row["name"], row["last_number"]), by, cause)
+            yield await hold(tx, model, by, cause)
+
+
+async def hold(tx: Tx, model: ModelName, by: Principal, cause: Cause) -> Changing:
+    """A change in an open transaction, which then holds the model's row. Several: in the order of `model_key`.
+
+    Raises `NotFound` (`model_not_found`).
+    """
+    row = await tx.connection.fetchrow(SQL["lock_models"], [model_key(model)])
+    if row is None:
+        raise NotFound("model_not_found", f"there is no model {model!r}", actual=model, hint="muniment models ls")
+    return Changing(tx, Model(row["id"], row["name"], row["last_number"]), by, cause)

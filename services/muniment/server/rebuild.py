@@ -19,7 +19,7 @@ from muniment.audit.store import AuditLog, Search
 from muniment.contracts.errors import Rejected
 from muniment.contracts.ids import ModelName, model_key
 from muniment.registry.app import service as registry
-from muniment.registry.rebuilding.entries import Entry, read_entry
+from muniment.registry.rebuilding.entries import NO_MODEL, RECEIVED, Entry, read_entry
 from muniment.registry.rebuilding.manifests import Manifests
 from muniment.registry.rebuilding.work import Log, Rebuild
 from muniment.registry.rebuilding.writing import SQL
@@ -118,6 +118,10 @@ class StoredLog:
         """A model's entries."""
         return self._search(Search(model=model))
 
+    def received(self) -> AsyncIterator[Entry]:
+        """The entries of runs elsewhere."""
+        return self._search(Search(action=RECEIVED))
+
     async def _search(self, search: Search) -> AsyncIterator[Entry]:
         while True:
             page = await self.log.search(search, limit=_PAGE)
@@ -140,12 +144,19 @@ class FileLog:
 
     async def models(self) -> list[str]:
         """Every model that an entry names."""
-        return list(self.names.values())
+        return [name for name in self.names.values() if name != NO_MODEL]
 
-    async def entries(self, model: str) -> AsyncIterator[Entry]:
+    def entries(self, model: str) -> AsyncIterator[Entry]:
         """A model's entries."""
+        return self._at(model_key(ModelName(model)))
+
+    def received(self) -> AsyncIterator[Entry]:
+        """The entries of runs elsewhere."""
+        return self._at(NO_MODEL)
+
+    async def _at(self, key: str) -> AsyncIterator[Entry]:
         with self.path.open("rb") as file:
-            for offset in self.offsets.get(model_key(ModelName(model)), ()):
+            for offset in self.offsets.get(key, ()):
                 file.seek(offset)
                 entry = _entry_of(file.readline(_LONGEST_LINE), self.path, offset)
                 if entry is not None:

@@ -28,6 +28,7 @@ from muniment.contracts.model import (
 )
 
 Tags = Annotated[dict[Word, Word], Field(max_length=200)]
+Name = Annotated[Word, Field(min_length=1)]
 Stability = Literal["experimental", "candidate", "stable"]
 CommitMode = Literal["auto", "manual"]
 Authentication = Literal["token", "signature", "topic", "unsigned", "service"]
@@ -85,6 +86,29 @@ class TrainingCompleted(PublicationSettings):
     def _paths_are_distinct(self) -> TrainingCompleted:
         _distinct_paths(self.files)
         return self
+
+
+class DeploymentReport(Payload):
+    """What a deployer says of where a version or release runs.
+
+    `at` is since when it is so; where it is left out, when the report was made. `operator` is only compared with the
+    authenticated one; a different value is refused, never believed.
+    """
+
+    ref: Word
+    environment: Name
+    deployer: Name
+    state: Literal["started", "running", "failed", "stopped"]
+    at: Timestamp | None = None
+    url: Line | None = None
+    details: Prose | None = None
+    operator: Word | None = None
+
+
+class DeploymentReported(DeploymentReport):
+    """A deployer says where a version or release runs. Published by deployers."""
+
+    model: ModelNameField
 
 
 class StagedFile(Payload):

@@ -25,6 +25,14 @@ _IMPLIES: Final[dict[Role, frozenset[Role]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Author:
+    """Who gave an input, and how that is known. Never from the input itself."""
+
+    operator: str
+    authenticated_by: Authentication
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """An authenticated party. `operator` is what audit entries carry."""
 
@@ -46,6 +54,18 @@ class Principal:
                 actual=", ".join(sorted(self.roles)) or "none",
                 hint="ask an admin for a token with that role: muniment token create --role " + role,
             )
+
+
+def check_operator(claimed: str | None, author: Author | Principal) -> None:
+    """Raise `Forbidden` (`operator_mismatch`) where an input claims to be of somebody else."""
+    if claimed is not None and claimed != author.operator:
+        raise Forbidden(
+            "operator_mismatch",
+            "the payload names another operator than the one who was authenticated",
+            expected=author.operator,
+            actual=claimed,
+            hint="leave the field out: the operator is always the authenticated one",
+        ).by(author.operator, author.authenticated_by)
 
 
 def operator_of(subject: str, issuer: str = ISSUER) -> str:

@@ -54,6 +54,14 @@ TRAINING_COMPLETED: Final = Topic(
     consumers=(INGEST,),
     audience="intake",
 )
+DEPLOYMENT_REPORTED: Final = Topic(
+    "deployment-reported",
+    events.DeploymentReported,
+    "a version runs somewhere, or no longer",
+    producers=("deployers",),
+    consumers=(REGISTRY,),
+    audience="intake",
+)
 MODEL_TRAINED: Final = Topic(
     "model-trained",
     events.ModelTrained,
@@ -154,6 +162,7 @@ AUDIT_LOG: Final = Topic(
 
 ALL: Final = (
     TRAINING_COMPLETED,
+    DEPLOYMENT_REPORTED,
     MODEL_TRAINED,
     MODEL_VALIDATED,
     MODEL_REJECTED,

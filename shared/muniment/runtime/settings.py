@@ -95,9 +95,12 @@ class IngestSettings(Section):
 
     landing_buckets: frozenset[str] = frozenset({"muniment-landing"})
     allow_unsigned: bool | None = None
-    """Take unsigned events. None: on with the embedded broker only. Refused on a broker off loopback."""
+    """Take unsigned events, of every intake topic. None: on with the embedded broker only. Refused off loopback."""
     topic_accounts: dict[str, str] = {}
-    """Extra intake topics and the one account that may write to each (by the broker's ACL)."""
+    """Intake topics and the one account that may write to each (by the broker's ACL).
+
+    One that is not declared is an extra one, with training-completed events.
+    """
     upload_expiry_s: Annotated[int, Field(ge=60, le=604_800)] = 3600
     part_size: Annotated[int, Field(ge=5 * 1024**2, le=5 * 1024**3)] = 64 * 1024**2
     single_put_max: Annotated[int, Field(ge=0, le=5 * 1024**3)] = 64 * 1024**2

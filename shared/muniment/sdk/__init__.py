@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     )
     from muniment.sdk.async_client import AsyncClient
     from muniment.sdk.client import Client
-    from muniment.sdk.event import new_publisher_key, training_completed
+    from muniment.sdk.event import deployment_reported, new_publisher_key, training_completed
     from muniment.sdk.problems import PublicationRejected
     from muniment.sdk.records import Event, Publication, Version
     from muniment.sdk.run import Run, capture
@@ -59,6 +59,7 @@ _HOME = {
     "Verification": "muniment.sdk.verify",
     "Version": "muniment.sdk.records",
     "capture": "muniment.sdk.run",
+    "deployment_reported": "muniment.sdk.event",
     "new_publisher_key": "muniment.sdk.event",
     "training_completed": "muniment.sdk.event",
     "verify_directory": "muniment.sdk.verify",
@@ -85,6 +86,7 @@ __all__ = [
     "Verification",
     "Version",
     "capture",
+    "deployment_reported",
     "new_publisher_key",
     "training_completed",
     "verify_directory",

@@ -1,4 +1,4 @@
-"""Training-completed events for pipelines that write to Kafka themselves, with whatever client library they have.
+"""Events for pipelines and deployers that write to Kafka themselves, with whatever client library they have.
 
 record = training_completed(
     "digits",
@@ -21,8 +21,9 @@ from muniment.contracts import topics
 from muniment.contracts.canonical import canonical_json
 from muniment.contracts.cloudevent import CloudEvent, content_event_id, encode
 from muniment.contracts.codec import parse
-from muniment.contracts.events import TrainingCompleted
+from muniment.contracts.events import DeploymentReported, TrainingCompleted
 from muniment.contracts.model import rfc3339
+from muniment.contracts.reference import parse_reference
 from muniment.sdk.facts import event_fields
 
 
@@ -56,8 +57,75 @@ def training_completed(
     """
     fields = {**event_fields(model, **options), "files": [dict(file) for file in files]}
     payload = parse(TrainingCompleted, fields).model_dump(mode="json", exclude_unset=True)
+    return _record(
+        topics.TRAINING_COMPLETED,
+        model,
+        payload,
+        source=source,
+        event_id=event_id,
+        private_key=private_key,
+        time=time,
+        topic_prefix=topic_prefix,
+    )
+
+
+def deployment_reported(
+    ref: str,
+    *,
+    environment: str,
+    deployer: str,
+    state: str,
+    source: str,
+    at: datetime | None = None,
+    url: str | None = None,
+    details: str | None = None,
+    event_id: str | None = None,
+    private_key: bytes | None = None,
+    topic_prefix: str = "muniment.",
+) -> KafkaRecord:
+    """A deployment-reported event as a Kafka record, signed where a private key (Ed25519, PEM) is given.
+
+    The same report as `Client.report_deployment` makes: `state` is started, running, failed or stopped, since `at`
+    (now unless given). `source` names the deployer's system (a URI reference). The event id is derived from the content
+    unless given; send one record again as often as it takes, since a repetition changes nothing. Raises `Rejected`
+    where the event would be refused whatever the registry holds.
+    """
+    wanted = parse_reference(ref)
+    moment = at or datetime.now(UTC)
+    given = {"url": url, "details": details}
+    fields = {
+        "model": wanted.model,
+        "ref": str(wanted),
+        "environment": environment,
+        "deployer": deployer,
+        "state": state,
+        "at": moment,
+        **{name: value for name, value in given.items() if value is not None},
+    }
+    return _record(
+        topics.DEPLOYMENT_REPORTED,
+        wanted.model,
+        parse(DeploymentReported, fields).model_dump(mode="json", exclude_unset=True),
+        source=source,
+        event_id=event_id,
+        private_key=private_key,
+        time=moment,
+        topic_prefix=topic_prefix,
+    )
+
+
+def _record(
+    topic: topics.Topic,
+    model: str,
+    payload: Mapping[str, Any],
+    *,
+    source: str,
+    event_id: str | None,
+    private_key: bytes | None,
+    time: datetime | None,
+    topic_prefix: str,
+) -> KafkaRecord:
     data = canonical_json(payload)
-    topic = topics.TRAINING_COMPLETED
     event = CloudEvent(
         id=event_id or content_event_id(topic.type, source, data.decode()),
         source=source,

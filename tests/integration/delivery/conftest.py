@@ -98,7 +98,7 @@ class Toy:
         publisher = KafkaPublisher(self.kafka)
         relay = Relay(service, lambda: connect(self.dsn, "toy"), publisher, SystemClock(), 31)
         transactions = Transactions(self.pool, service, self.prefix, SystemClock(), relay.wake)
-        route = Route(topics.TRAINING_COMPLETED, self.handler, raw_refusals=True)
+        route = Route(topics.TRAINING_COMPLETED, self.handler, refused_as="publication.refused")
         processor = Processor(
             service, f"{self.prefix}toy", (route,), transactions, DeliverySettings(**{"retry_scale": 0.01, **settings})
         )

@@ -34,7 +34,6 @@ from muniment.ingest.files import FileFinder
 from muniment.ingest.handlers import TrainingCompletedHandler
 from muniment.ingest.http import router
 from muniment.ingest.intake import Intake
-from muniment.ingest.producers import Producers
 from muniment.ingest.refusals import Refusals
 from muniment.ingest.store import Store
 from muniment.ingest.transfers import Transfers
@@ -46,6 +45,7 @@ from muniment.runtime.delivery.processor import Processor
 from muniment.runtime.delivery.record import Record
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.runtime.http.app import build_app
+from muniment.runtime.identity.producers import Producers
 from muniment.runtime.metrics import Metrics
 from muniment.runtime.settings import DeliverySettings, IngestSettings
 

@@ -15,7 +15,8 @@ import urllib3
 from muniment.adapters.minio import MinioBlobStore, S3Options
 from muniment.contracts.errors import Conflict, Rejected
 from muniment.contracts.events import Cause, TrainingCompleted
-from muniment.ingest.domain import Author, Refusal
+from muniment.contracts.identity import Author
+from muniment.ingest.domain import Refusal
 from muniment.ingest.files import FileFinder
 from muniment.ingest.transfers import Arrival, Transfers
 from muniment.ingest.uploads import Uploads

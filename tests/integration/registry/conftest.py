@@ -22,7 +22,7 @@ import muniment.registry
 import muniment.runtime.delivery as delivery
 from muniment.adapters.memory import MemoryBlobStore
 from muniment.adapters.postgres import Schema, migrate, open_pool
-from muniment.contracts import topics
+from muniment.contracts import signature, topics
 from muniment.contracts.cloudevent import CloudEvent, encode
 from muniment.contracts.errors import Unauthenticated
 from muniment.contracts.events import ModelValidated
@@ -36,6 +36,8 @@ from muniment.runtime.http.app import build_app
 from muniment.runtime.metrics import Metrics
 from muniment.runtime.service import Deps
 from muniment.runtime.settings import DeliverySettings, Settings
+from muniment.sdk import new_publisher_key
+from muniment.sdk.event import KafkaRecord
 from muniment.server.parts import Parts
 
 MIGRATIONS = (
@@ -60,6 +62,34 @@ class People:
         return Principal(f"muniment|{token}", frozenset({_ROLES[token]}), "token")
 
 
+@dataclass(frozen=True)
+class Key:
+    """A registered publisher key."""
+
+    account: str
+    public_key: bytes
+    private_pem: bytes
+
+
+class Keys:
+    """The registered publisher keys."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, Key] = {}
+
+    def register(self, account: str) -> Key:
+        """A new key of an account."""
+        pair = new_publisher_key()
+        key = Key(account, signature.public_key_of_pem(pair.public_pem), pair.private_pem)
+        self._keys[signature.key_id(key.public_key)] = key
+        return key
+
+    async def publisher_key(self, kid: str) -> Key:
+        if kid not in self._keys:
+            raise Unauthenticated("signature_unknown_key", "nobody has registered this key", actual=kid)
+        return self._keys[kid]
+
+
 @dataclass
 class Registry:
     """The service, and what its tests do and ask. Model names are the test's own: the database is new for each."""
@@ -70,6 +100,7 @@ class Registry:
     processor: Processor
     client: httpx2.AsyncClient
     app: FastAPI
+    keys: Keys
 
     async def commit(
         self,
@@ -146,6 +177,12 @@ class Registry:
     async def take(self, *publications: ModelValidated) -> None:
         """Process validated publications as one batch of records."""
         await self.processor.process([_record(publication) for publication in publications])
+
+    async def take_sent(self, *sent: KafkaRecord) -> None:
+        """Process what strangers have sent, as one batch of records."""
+        await self.processor.process(
+            [Record(one.topic, 0, next(_offsets), one.key, one.value, tuple(one.headers)) for one in sent]
+        )
 
     async def call(self, method: str, path: str, *, as_: str = "root", status: int = 200, **given: Any) -> Any:
         """A request that must be answered with `status`; returns the JSON answer."""
@@ -243,7 +280,8 @@ async def open_registry(
             await blobs.ensure_bucket(BUCKET, object_lock=True)
             transactions = Transactions(pool, "registry", PREFIX, SystemClock(), lambda: True)
             metrics = Metrics(CollectorRegistry())
-            deps = Deps(settings, pool, transactions, blobs, None, SystemClock(), metrics)  # type: ignore[arg-type]  # reason: the registry asks no identities
+            keys = Keys()
+            deps = Deps(settings, pool, transactions, blobs, keys, SystemClock(), metrics)  # type: ignore[arg-type]  # reason: the registry asks for publisher keys alone
             built = service.build(deps)
             assert built.router is not None
             processor = Processor(
@@ -252,9 +290,22 @@ async def open_registry(
             app = build_app(version="0", routers=[built.router], identity=People(), ready={}, metrics=metrics)
             transport = httpx2.ASGITransport(app)
             async with httpx2.AsyncClient(transport=transport, base_url="http://test/api/v1") as client:
-                yield Registry(pool, blobs, transactions, processor, client, app)
+                yield Registry(pool, blobs, transactions, processor, client, app, keys)
         finally:
             await pool.close()
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+
+@pytest.fixture
+async def fresh(parts: Parts, registry_template: str) -> AsyncIterator[str]:
+    """The DSN of another, empty registry."""
+    name = f"rebuilt_{uuid.uuid4().hex[:12]}"
+    admin = await asyncpg.connect(parts.postgres.dsn)
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {registry_template}")
+        yield parts.postgres.dsn.replace("/muniment?", f"/{name}?")
     finally:
         await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await admin.close()

@@ -35,7 +35,7 @@ def built(ingest: dict[str, Any] | None = None, kafka: dict[str, Any] | None = N
 
 
 def intake_of(one: Built) -> TrainingCompletedHandler:
-    (handler,) = {id(route.handler): route.handler for route in one.routes if route.raw_refusals}.values()
+    (handler,) = {id(route.handler): route.handler for route in one.routes if route.refused_as}.values()
     assert isinstance(handler, TrainingCompletedHandler)
     return handler
 
@@ -49,12 +49,13 @@ def test_extra_intake_topics_speak_for_their_accounts() -> None:
     one = built({"topic_accounts": {"lab-b.done": "lab-b", "lab-a.done": "lab-a"}})
     intake = [route for route in one.routes if route.topic is topics.TRAINING_COMPLETED]
     assert [route.wire_name for route in intake] == [None, "lab-a.done", "lab-b.done"]
-    assert all(route.raw_refusals for route in intake)
+    assert all(route.refused_as == "publication.refused" for route in intake)
     assert intake_of(one).producers.topic_accounts["lab-a.done"] == "lab-a"
 
 
-def test_the_main_topic_may_have_one_account_and_is_taken_once() -> None:
-    one = built({"topic_accounts": {MAIN: "trainer"}})
+def test_the_main_topics_may_have_one_account_and_are_no_extra_ones() -> None:
+    reports = topics.DEPLOYMENT_REPORTED.wire_name("muniment.")
+    one = built({"topic_accounts": {MAIN: "trainer", reports: "argo"}})
     assert [route.wire_name for route in one.routes if route.topic is topics.TRAINING_COMPLETED] == [None]
     assert intake_of(one).producers.topic_accounts[MAIN] == "trainer"
 

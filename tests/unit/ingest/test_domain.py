@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from muniment.contracts import strict_json
 from muniment.contracts.codec import parse
-from muniment.contracts.errors import Forbidden, Misconfigured, Rejected
+from muniment.contracts.errors import Forbidden, Rejected
 from muniment.contracts.events import ModelRejected, StagedFile, TrainingCompleted
+from muniment.contracts.identity import Author
 from muniment.contracts.ids import PublicationId, publication_id_of
 from muniment.ingest import domain
-from muniment.ingest.domain import Author, Declaration, Refusal
+from muniment.ingest.domain import Declaration, Refusal
 
 ADA = Author("muniment|ada", "token")
 ID = PublicationId("00000000-0000-5000-8000-000000000001")
@@ -103,51 +104,6 @@ def test_a_refusal_in_words_names_the_file_and_keeps_the_kind() -> None:
     assert isinstance(error, Forbidden)
     assert error.message == "weights.bin: not allowed"
     assert (error.code, error.expected, error.actual, error.hint) == ("x", "a", "b", "c")
-
-
-# -- who
-
-
-@pytest.mark.parametrize("claimed", [None, "muniment|ada"])
-def test_an_operator_may_be_left_out_or_right(claimed: str | None) -> None:
-    domain.check_operator(declared(operator=claimed), ADA)
-
-
-@pytest.mark.parametrize("claimed", ["muniment|eve", "ada", "MUNIMENT|ada", "muniment|ada "])
-def test_an_operator_in_the_payload_is_never_believed(claimed: str) -> None:
-    with pytest.raises(Forbidden) as caught:
-        domain.check_operator(declared(operator=claimed), ADA)
-    assert caught.value.code == "operator_mismatch"
-    assert caught.value.expected == "muniment|ada"
-    assert caught.value.actual == claimed
-
-
-@pytest.mark.parametrize(
-    ("allow", "embedded", "bootstrap", "taken"),
-    [
-        (None, True, None, True),
-        (None, True, "127.0.0.1:9092", True),
-        (None, False, "127.0.0.1:9092", False),
-        (None, False, "kafka:9092", False),
-        (False, True, None, False),
-        (False, False, "kafka:9092", False),
-        (True, True, None, True),
-        (True, False, "127.0.0.1:9092,localhost:9093", True),
-        (True, False, "[::1]:9092", True),
-        (True, False, "127.8.9.1:9092", True),
-    ],
-)
-def test_unsigned_events(allow: bool | None, embedded: bool, bootstrap: str | None, taken: bool) -> None:
-    assert domain.takes_unsigned(allow, embedded=embedded, bootstrap=bootstrap) is taken
-
-
-@pytest.mark.parametrize(
-    "bootstrap", ["kafka:9092", "127.0.0.1:9092,10.0.0.7:9092", "0.0.0.0:9092", "[::]:9092", "localhost.evil.test:9092"]
-)
-def test_unsigned_events_from_afar_stop_the_start(bootstrap: str) -> None:
-    with pytest.raises(Misconfigured) as caught:
-        domain.takes_unsigned(True, embedded=False, bootstrap=bootstrap)
-    assert caught.value.code == "unsigned_off_loopback"
 
 
 # -- identity of a declaration

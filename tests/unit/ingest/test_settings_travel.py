@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from muniment.contracts.events import PublicationSettings, StagedFile, TrainingCompleted
+from muniment.contracts.identity import Author
 from muniment.contracts.ids import PublicationId
-from muniment.ingest.domain import Author, trained
+from muniment.ingest.domain import trained
 
 
 def test_every_setting_goes_from_the_declaration_into_the_event() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from muniment.contracts import cloudevent, codec, signature, topics
 from muniment.contracts.errors import Rejected, Unauthenticated
-from muniment.contracts.events import TrainingCompleted
-from muniment.sdk import new_publisher_key, training_completed
+from muniment.contracts.events import DeploymentReported, TrainingCompleted
+from muniment.sdk import deployment_reported, new_publisher_key, training_completed
 from muniment.sdk.event import KafkaRecord
 
 FILE = {"path": "m.bin", "sha256": "ab" * 32, "size": 7, "location": "s3://muniment-landing/run-7/m.bin"}
@@ -68,4 +68,45 @@ def test_without_a_key_nothing_is_signed() -> None:
 def test_what_would_be_refused_is_not_built(change: dict[str, Any], code: str) -> None:
     with pytest.raises(Rejected) as caught:
         training_completed("digits", [{**FILE, **change}], source="//x.test")
+    assert caught.value.code == code
+
+
+def deployed(ref: str = "digits@1.2.0", **options: Any) -> KafkaRecord:
+    fields = {"environment": "production", "deployer": "argo", "state": "running", "source": "//argo.test"}
+    return deployment_reported(ref, **{**fields, **options})
+
+
+def test_the_registry_reads_a_report_that_was_built_and_signed() -> None:
+    key = new_publisher_key()
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    made = deployed(at=moment, url="https://run.test", private_key=key.private_pem)
+    event = cloudevent.decode(made.headers, made.value)
+    payload = codec.payload_of(event, topics.DEPLOYMENT_REPORTED)
+    assert isinstance(payload, DeploymentReported)
+    assert (payload.model, payload.ref, payload.at) == ("digits", "digits@1.2.0", moment)
+    assert (payload.url, payload.details) == ("https://run.test", None)
+    assert (made.topic, made.key, event.key) == ("muniment.deployment-reported.v1", b"digits", "digits")
+    signature.verify(
+        event, signature.parse(dict(made.headers)[signature.HEADER]), signature.public_key_of_pem(key.public_pem)
+    )
+
+
+def test_two_reports_are_two_events_even_where_they_say_the_same_of_two_moments() -> None:
+    first, second = (deployed(at=datetime(2026, 1, day, tzinfo=UTC)) for day in (1, 2))
+    assert first.event_id != second.event_id
+    assert deployed(at=datetime(2026, 1, 1, tzinfo=UTC)).event_id == first.event_id
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"ref": "digits@"}, "reference_invalid"),
+        ({"state": "asleep"}, "schema_invalid"),
+        ({"environment": ""}, "schema_invalid"),
+        ({"at": datetime(2026, 1, 1)}, "time_without_zone"),  # reason: what is refused
+    ],
+)
+def test_a_report_that_would_be_refused_is_not_built(change: dict[str, Any], code: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        deployed(**change)
     assert caught.value.code == code

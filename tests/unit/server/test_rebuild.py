@@ -37,12 +37,14 @@ async def test_each_model_gets_its_entries_in_the_order_of_the_log(tmp_path: Pat
         line(3, "digits", service="ingest"),
         line(4, "digits", outcome="refused"),
         line(5, "DIGITS"),
+        line(6, None, action="lineage.received", resource="lineage/runs/7"),
     ]
     path.write_text("\n".join(lines) + "\n", "utf-8")
     log = file_log(path)
     assert sorted(await log.models()) == ["digits", "other"]
     assert [entry.index async for entry in log.entries("Digits")] == [0, 5]
     assert [entry.index async for entry in log.entries("none")] == []
+    assert [entry.index async for entry in log.received()] == [6]
 
 
 @pytest.mark.parametrize("wrong", ["no json", "[]", '{"index": 1}', '{"index": 1, "entry": {"service": "registry"}}'])

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from muniment.contracts.events import DeploymentReport
 from muniment.contracts.ids import model_name
 from muniment.registry.collecting import Collecting, Collection
 from muniment.registry.deleting import Deleting, Deletion
-from muniment.registry.deployments import DeploymentReported, Deployments
+from muniment.registry.deployments import Deployments
 from muniment.registry.http.parameters import Admin, At, Json, Paged, Promoter, Reader, Writer
 from muniment.registry.lineage.openlineage import RunEvent, run_event
 from muniment.registry.lineage.reading import MAX_DEPTH, MAX_NODES, Lineage, Question
@@ -63,7 +64,7 @@ def add_deployments(router: APIRouter, deployments: Deployments) -> None:
         request: Request,
         by: Writer,
         model: str,
-        report: Annotated[DeploymentReported, Depends(body(DeploymentReported))],
+        report: Annotated[DeploymentReport, Depends(body(DeploymentReport))],
     ) -> Json:
         """Keep a deployer's report."""
         return await deployments.report(model_name(model), report, by, cause_of(request))

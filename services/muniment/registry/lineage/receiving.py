@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 from muniment.contracts.events import Cause, Change
 from muniment.contracts.identity import Principal
+from muniment.contracts.model import rfc3339
 from muniment.registry.lineage.openlineage import RunEvent
+from muniment.registry.long_values import whole
 from muniment.registry.store import LINEAGE
+from muniment.registry.told_rows import edge_cells, told
 from muniment.runtime.delivery.transaction import Transactions
 
 
@@ -33,14 +36,20 @@ class Receiving:
                 digests,
                 event.event_time,
                 by.operator,
+                f"{cause.kind} {cause.id}",
             )
             if rows:
+                edges = sorted((row["way"], row["name"], row["digest"]) for row in rows)
                 tx.audit(
                     action="lineage.received",
                     resource=f"lineage/runs/{event.run.run_id}",
                     operator=by.operator,
                     authenticated_by=by.authenticated_by,
                     cause=cause,
-                    changes=[Change(path="job", after=job[:2000]), Change(path="edges", after=len(rows))],
+                    changes=[
+                        *whole({"job": job}),
+                        Change(path="occurred_at", after=rfc3339(event.event_time)),
+                        *told("edges", (edge_cells(*edge) for edge in edges)),
+                    ],
                 )
             return len(rows)

@@ -39,6 +39,15 @@ TABLES: Final = (
     Table("tombstone", ("model", "number")),
     Table("reproduction", ("model", "number")),
     Table("contract", ("model",)),
+    Table("approval", ("model", "number", "place")),
+    Table("version_check", ("model", "number", "place")),
+    Table("measurement_batch", ("model", "batch")),
+    Table("measurement", ("model", "batch", "place")),
+    Table("metric_unit", ("model", "metric")),
+    Table("deployment", ("model", "place")),
+    Table("external_edge", ("run_id", "cause", "way", "name", "digest")),
+    Table("version_dataset", ("model", "number", "place")),
+    Table("version_code", ("model", "number")),
 )
 CANDIDATE: Final = Table("candidate", ("publication_id",))
 
@@ -107,5 +116,10 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, UUID) else value
 
 
+def key_of(table: Table, row: Row) -> Key:
+    """A row's key."""
+    return tuple(row[column] for column in table.key)
+
+
 def _key(table: Table, row: Row | None) -> Key | None:
-    return None if row is None else tuple(row[column] for column in table.key)
+    return None if row is None else key_of(table, row)

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from muniment.registry.long_values import joined
+
+RECEIVED: Final = "lineage.received"
+"""What a run elsewhere has read and written: edges of no model."""
+NO_MODEL: Final = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +50,20 @@ class Entry:
 
 
 def read_entry(index: int, entry: Mapping[str, Any]) -> Entry | None:
-    """An entry of the log, or None if it changed nothing in a model: refused, of another service, or of no model."""
-    if entry["service"] != "registry" or entry["outcome"] != "done" or "model" not in entry:
+    """An entry of the log, or None if it changed nothing that is rebuilt: refused, of another service, of no model.
+
+    Of no model, but read all the same, with `NO_MODEL`, are the entries of runs elsewhere (`RECEIVED`).
+    """
+    if entry["service"] != "registry" or entry["outcome"] != "done":
+        return None
+    if "model" not in entry and entry["action"] != RECEIVED:
         return None
     cause = entry["cause"]
     return Entry(
         index=index,
         action=entry["action"],
         resource=entry["resource"],
-        model=entry["model"],
+        model=entry.get("model", NO_MODEL),
         operator=entry["operator"],
         authenticated_by=entry["authenticated_by"],
         correlation=entry.get("correlation"),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from muniment.registry.domain import stability_of
+from muniment.registry.rebuilding import reported
 from muniment.registry.rebuilding.entries import Entry
 from muniment.registry.rebuilding.history import History, Row, new_branch
 
@@ -220,6 +221,13 @@ ACTIONS: Final[Mapping[str, Apply]] = {
     "candidate.added": _candidate_added,
     "candidate.committed": _candidate_decided,
     "candidate.refused": _candidate_decided,
+    "version.approved": reported.approved,
+    "version.checked": reported.checked,
+    "version.evaluation": reported.measured,
+    "version.observation": reported.measured,
+    "deployment.reported": reported.deployed,
+    "baseline.diverged": reported.judged,
+    "baseline.recovered": reported.judged,
 }
 
 

@@ -10,6 +10,19 @@ from muniment.registry.rebuilding.entries import Entry
 
 Row = dict[str, Any]
 
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Rows that an entry tells by their count and digest alone, and the columns that are the same in all of them.
+
+    No digest: an entry from before entries told one.
+    """
+
+    count: int
+    sha256: str | None
+    common: Row
+
+
 MAX_PROBLEMS: Final = 100
 """Problems that a model's history keeps: after the first few the rest mostly follows from them."""
 
@@ -31,6 +44,16 @@ class History:
     tombstones: dict[int, Row] = field(default_factory=dict)
     reproductions: dict[int, Row] = field(default_factory=dict)
     contract: Row | None = None
+    approvals: list[Row] = field(default_factory=list)
+    checks: list[Row] = field(default_factory=list)
+    deployments: list[Row] = field(default_factory=list)
+    batches: list[Row] = field(default_factory=list)
+    """Uploads of measurements."""
+    points: list[tuple[str, list[str | None]]] = field(default_factory=list)
+    """Measurements that their entries hold, by batch, as `told_rows.measurement_cells`. Taken away as they are kept."""
+    digested: dict[str, Told] = field(default_factory=dict)
+    """Batches whose measurements their entries tell by digest alone."""
+    units: dict[str, str] = field(default_factory=dict)
     candidates: dict[str, Row] = field(default_factory=dict)
     unknown: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)

@@ -24,6 +24,8 @@ class Report:
     problems: list[str] = field(default_factory=list)
     problem_count: int = 0
     rows_compared: Counter[str] = field(default_factory=Counter)
+    by_digest: Counter[str] = field(default_factory=Counter)
+    """Rows by table that the log tells by digest alone: the fresh database has not got them."""
     differences: list[Difference] = field(default_factory=list)
     difference_count: int = 0
     unsent: int = 0
@@ -57,6 +59,7 @@ class Report:
             "problems": self.problems,
             "problem_count": self.problem_count,
             "rows_compared": dict(self.rows_compared),
+            "by_digest": {table: count for table, count in self.by_digest.items() if count},
             "differences": [one.as_json() for one in self.differences],
             "difference_count": self.difference_count,
             "unsent": self.unsent,
@@ -69,6 +72,10 @@ def summary(report: Mapping[str, Any], *, compared: bool) -> list[str]:
     if report["unknown_actions"]:
         named = ", ".join(f"{action} ({count})" for action, count in report["unknown_actions"].items())
         lines.append(f"not rebuilt: {named}")
+    lines += [
+        f"not in the fresh database: {count} rows of {table}, which the log tells by digest alone"
+        for table, count in report["by_digest"].items()
+    ]
     lines += [f"problem: {problem}" for problem in report["problems"]]
     if not compared:
         lines.append("next: the same into another fresh database with --compare holds the live one against it")

@@ -78,10 +78,23 @@ class Writer:
         problems += await self._write_releases(model_id, history)
         return problems
 
+    async def put_aside(self, points: Sequence[tuple[str, Sequence[str | None]]]) -> None:
+        """Keep measurements (batch, cells) until their batch is there: a model's may be too many for the memory."""
+        if points:
+            batches = [batch for batch, _ in points]
+            cells = [list(column) for column in zip(*(row for _, row in points), strict=True)]
+            await self.connection.execute(SQL["insert_measurements_later"], batches, *cells)
+
+    async def write_edges(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write edges of runs elsewhere."""
+        for start in range(0, len(rows), _ROWS):
+            text = json.dumps(rows[start : start + _ROWS], default=_json)
+            await self.connection.execute(SQL["insert_edges"], text)
+
     async def finish(self) -> None:
-        """Write what refers to other models' versions, now that all are there."""
-        await self.connection.execute(SQL["insert_parents"])
-        await self.connection.execute(SQL["insert_reproductions"])
+        """Write what refers to other models' versions, now that all are there, and what follows from manifests."""
+        for statement in ("parents", "reproductions", "measurements", "datasets", "code"):
+            await self.connection.execute(SQL[f"insert_{statement}"])
 
     async def _write_names(self, model_id: int, history: History) -> None:
         branches = [{"name": name, **row} for name, row in history.branches.items() if row["head_number"] is not None]
@@ -92,6 +105,11 @@ class Writer:
         await self._insert("tombstones", model_id, [{"number": n, **row} for n, row in history.tombstones.items()])
         again = [{"number": number, **row} for number, row in history.reproductions.items()]
         await self._insert("reproductions_later", model_id, again)
+        await self._insert("approvals", model_id, history.approvals)
+        await self._insert("checks", model_id, history.checks)
+        await self._insert("deployments", model_id, history.deployments)
+        await self._insert("batches", model_id, history.batches)
+        await self._insert("units", model_id, [{"metric": m, "unit": unit} for m, unit in history.units.items()])
         if history.contract is not None:
             await self._insert("contract", model_id, [history.contract])
 

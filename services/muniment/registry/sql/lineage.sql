@@ -139,11 +139,11 @@ WHERE e.run_id = ANY($1::uuid[]) AND e.way = $2 AND ($3::timestamptz IS NULL OR 
 LIMIT $4
 
 -- name: insert_external
-INSERT INTO external_edge (run_id, job, way, name, digest, occurred_at, operator)
-SELECT $1, $2, way, name, digest, $6, $7
+INSERT INTO external_edge (run_id, job, way, name, digest, occurred_at, operator, cause)
+SELECT $1, $2, way, name, digest, $6, $7, $8
 FROM unnest($3::text[], $4::text[], $5::text[]) AS new (way, name, digest)
 ON CONFLICT (run_id, way, name, digest) DO NOTHING
-RETURNING seq
+RETURNING way, name, digest
 
 -- deployments -------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,11 @@ SELECT name FROM model ORDER BY id LIMIT 1
 -- while log and store are read.
 SET LOCAL idle_in_transaction_session_timeout = 0;
 CREATE TEMPORARY TABLE parent_later (LIKE version_parent);
-CREATE TEMPORARY TABLE reproduction_later (LIKE reproduction)
+CREATE TEMPORARY TABLE reproduction_later (LIKE reproduction);
+CREATE TEMPORARY TABLE measurement_later (
+    place bigint GENERATED ALWAYS AS IDENTITY, batch_id uuid, metric text, value double precision, unit text,
+    dataset text, slice text, measured_at timestamptz
+)
 
 -- name: put_track
 INSERT INTO track (name, lock_mode, retention_s) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING
@@ -96,6 +100,78 @@ FROM jsonb_populate_recordset(NULL::reproduction, $2::jsonb)
 
 -- name: insert_reproductions
 INSERT INTO reproduction SELECT r.* FROM reproduction_later r JOIN version v ON v.id = r.of_id
+
+-- name: insert_approvals
+INSERT INTO approval (model_id, number, operator, approved, comment, given_at)
+SELECT $1, number, operator, approved, comment, given_at
+FROM ROWS FROM (jsonb_to_recordset($2::jsonb) AS (
+    number bigint, operator text, approved boolean, comment text, given_at timestamptz
+)) WITH ORDINALITY AS new (number, operator, approved, comment, given_at, place)
+ORDER BY place
+
+-- name: insert_checks
+INSERT INTO version_check (model_id, number, name, passed, details, operator, reported_at)
+SELECT $1, number, name, passed, details, operator, reported_at
+FROM ROWS FROM (jsonb_to_recordset($2::jsonb) AS (
+    number bigint, name text, passed boolean, details text, operator text, reported_at timestamptz
+)) WITH ORDINALITY AS new (number, name, passed, details, operator, reported_at, place)
+ORDER BY place
+
+-- name: insert_deployments
+INSERT INTO deployment
+    (model_id, number, semver, environment, deployer, state, at, url, details, operator, reported_at)
+SELECT $1, number, semver, environment, deployer, state, at, url, details, operator, reported_at
+FROM ROWS FROM (jsonb_to_recordset($2::jsonb) AS (
+    number bigint, semver text, environment text, deployer text, state text, at timestamptz, url text, details text,
+    operator text, reported_at timestamptz
+)) WITH ORDINALITY AS new
+    (number, semver, environment, deployer, state, at, url, details, operator, reported_at, place)
+ORDER BY place
+
+-- name: insert_batches
+INSERT INTO measurement_batch (id, model_id, number, kind, count, sha256, operator, recorded_at)
+SELECT id, $1, number, kind, count, sha256, operator, recorded_at
+FROM jsonb_populate_recordset(NULL::measurement_batch, $2::jsonb)
+
+-- name: insert_units
+INSERT INTO metric_unit (model_id, metric, unit)
+SELECT $1, metric, unit FROM jsonb_populate_recordset(NULL::metric_unit, $2::jsonb)
+
+-- name: insert_measurements_later
+-- Values come as texts, so that none is rounded on the way.
+INSERT INTO measurement_later (batch_id, metric, value, unit, dataset, slice, measured_at)
+SELECT batch_id, metric, value::double precision, unit, dataset, slice, measured_at::timestamptz
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+    WITH ORDINALITY AS new (batch_id, metric, value, unit, dataset, slice, measured_at, place)
+ORDER BY place
+
+-- name: insert_measurements
+INSERT INTO measurement
+    (batch_id, model_id, number, kind, metric, value, unit, dataset, slice, measured_at, recorded_at, operator)
+SELECT b.id, b.model_id, b.number, b.kind, l.metric, l.value, l.unit, l.dataset, l.slice, l.measured_at,
+       b.recorded_at, b.operator
+FROM measurement_later l JOIN measurement_batch b ON b.id = l.batch_id ORDER BY l.place
+
+-- name: insert_edges
+INSERT INTO external_edge (run_id, job, way, name, digest, occurred_at, operator, cause)
+SELECT run_id, job, way, name, digest, occurred_at, operator, cause
+FROM jsonb_populate_recordset(NULL::external_edge, $1::jsonb)
+ON CONFLICT (run_id, way, name, digest) DO NOTHING
+
+-- name: insert_datasets
+INSERT INTO version_dataset (model_id, number, name, digest, uri)
+SELECT v.model_id, v.number, d ->> 'name', coalesce(d ->> 'digest', ''), d ->> 'uri'
+FROM version v, jsonb_array_elements(
+    CASE WHEN length(v.manifest) > 0 THEN convert_from(v.manifest, 'UTF8')::jsonb -> 'datasets' END
+) AS d
+
+-- name: insert_code
+INSERT INTO version_code (model_id, number, repository, commit)
+SELECT v.model_id, v.number, c.code ->> 'repository', c.code ->> 'commit'
+FROM version v, LATERAL (
+    SELECT CASE WHEN length(v.manifest) > 0 THEN convert_from(v.manifest, 'UTF8')::jsonb -> 'code' END AS code
+) AS c
+WHERE c.code ->> 'commit' IS NOT NULL
 
 -- name: insert_contract
 INSERT INTO contract
@@ -196,6 +272,56 @@ FROM reproduction r JOIN model m ON m.id = r.model_id ORDER BY 1, 2
 SELECT m.name_key COLLATE "C" AS model, c.revision, c.tolerances, c.checks, c.approvals, c.frozen_at, c.frozen_by,
        c.freeze_reason, c.changed_at, c.changed_by
 FROM contract c JOIN model m ON m.id = c.model_id ORDER BY 1
+
+-- name: live_approval
+SELECT m.name_key COLLATE "C" AS model, a.number,
+       row_number() OVER (PARTITION BY a.model_id, a.number ORDER BY a.seq) AS place,
+       a.operator, a.approved, a.comment, a.given_at
+FROM approval a JOIN model m ON m.id = a.model_id ORDER BY 1, 2, 3
+
+-- name: live_version_check
+SELECT m.name_key COLLATE "C" AS model, c.number,
+       row_number() OVER (PARTITION BY c.model_id, c.number ORDER BY c.seq) AS place,
+       c.name, c.passed, c.details, c.operator, c.reported_at
+FROM version_check c JOIN model m ON m.id = c.model_id ORDER BY 1, 2, 3
+
+-- name: live_measurement_batch
+SELECT m.name_key COLLATE "C" AS model, b.id::text COLLATE "C" AS batch, b.number, b.kind, b.count, b.sha256,
+       b.operator, b.recorded_at
+FROM measurement_batch b JOIN model m ON m.id = b.model_id ORDER BY 1, 2
+
+-- name: live_measurement
+SELECT m.name_key COLLATE "C" AS model, p.batch_id::text COLLATE "C" AS batch,
+       row_number() OVER (PARTITION BY p.batch_id ORDER BY p.seq) AS place,
+       p.number, p.kind, p.metric, p.value, p.unit, p.dataset, p.slice, p.measured_at, p.recorded_at, p.operator
+FROM measurement p JOIN model m ON m.id = p.model_id ORDER BY 1, 2, 3
+
+-- name: live_metric_unit
+SELECT m.name_key COLLATE "C" AS model, u.metric COLLATE "C" AS metric, u.unit
+FROM metric_unit u JOIN model m ON m.id = u.model_id ORDER BY 1, 2
+
+-- name: live_deployment
+SELECT m.name_key COLLATE "C" AS model, row_number() OVER (PARTITION BY d.model_id ORDER BY d.seq) AS place,
+       d.number, d.semver, d.environment, d.deployer, d.state, d.at, d.url, d.details, d.operator, d.reported_at
+FROM deployment d JOIN model m ON m.id = d.model_id ORDER BY 1, 2
+
+-- name: live_external_edge
+SELECT e.run_id::text COLLATE "C" AS run_id, coalesce(e.cause, '') COLLATE "C" AS cause, e.way COLLATE "C" AS way,
+       e.name COLLATE "C" AS name, e.digest COLLATE "C" AS digest, e.job, e.occurred_at, e.operator
+FROM external_edge e ORDER BY 1, 2, 3, 4, 5
+
+-- name: live_version_dataset
+SELECT m.name_key COLLATE "C" AS model, d.number,
+       row_number() OVER (
+           PARTITION BY d.model_id, d.number
+           ORDER BY d.name COLLATE "C", d.digest COLLATE "C", d.uri COLLATE "C"
+       ) AS place,
+       d.name, d.digest, d.uri
+FROM version_dataset d JOIN model m ON m.id = d.model_id ORDER BY 1, 2, 3
+
+-- name: live_version_code
+SELECT m.name_key COLLATE "C" AS model, c.number, c.repository, c.commit
+FROM version_code c JOIN model m ON m.id = c.model_id ORDER BY 1, 2
 
 -- name: live_candidate
 SELECT publication_id::text COLLATE "C" AS publication_id, model, operator, state,

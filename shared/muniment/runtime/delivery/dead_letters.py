@@ -81,10 +81,10 @@ async def set_aside(tx: Tx, refusal: Refusal, *, group: str) -> None:
             extensions={"correlationid": letter_id, "partitionkey": place.topic},
         ),
     )
-    if refusal.route is not None and refusal.route.raw_refusals:
+    if refusal.route is not None and refusal.route.refused_as is not None:
         operator, authenticated_by = error.author or (UNSIGNED, "unsigned")
         tx.audit(
-            action="publication.refused",
+            action=refusal.route.refused_as,
             resource=f"dead-letters/{tx.service}/{letter_id}",
             operator=operator,
             authenticated_by=cast("Authentication", authenticated_by),

@@ -58,5 +58,5 @@ class Route:
     handler: Handler[Any, Any]
     wire_name: str | None = None
     """Another Kafka topic with the same events (an extra intake topic)."""
-    raw_refusals: bool = False
-    """Dead letters of this route are refusals of a stranger's input: they get an audit entry as well."""
+    refused_as: str | None = None
+    """Dead letters of this route are refusals of a stranger's input: they get an audit entry of this action as well."""

@@ -110,8 +110,8 @@ class Processor:
 
     async def _without_known(self, items: Sequence[Item]) -> Sequence[Item]:
         """Leave out duplicates inside the batch, and known ones before they would be prepared again."""
-        unique = {(item.inbox_key, item.digest): item for item in reversed(items)}
-        kept = [item for item in items if unique.get((item.inbox_key, item.digest)) is item]
+        unique = {_twin(item): item for item in reversed(items)}
+        kept = [item for item in items if unique.get(_twin(item)) is item]
         costly = [item for item in kept if not isinstance(item.route.handler, SimpleHandler) and _remembered(item)]
         if not costly:
             return kept
@@ -275,6 +275,11 @@ class Processor:
         if outages in (1, 10) or outages % 60 == 0:
             log.warning("the database is away; waiting", tries=outages, error=repr(error)[:300])
         await asyncio.sleep(min(_BACKOFF_MAX_S, 0.1 * 2 ** min(outages, 8)) * random.uniform(0.5, 1.0))  # noqa: S311  # reason: jitter, no secret
+
+
+def _twin(item: Item) -> tuple[Any, ...]:
+    """What two records of a batch have in common that are one record twice: what came with it, its signature, too."""
+    return item.inbox_key, item.digest, item.record.headers
 
 
 def _remembered(item: Item) -> bool:

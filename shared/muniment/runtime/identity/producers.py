@@ -1,17 +1,20 @@
-"""Who produced a training-completed event. Kafka does not tell, and a payload can claim anything."""
+"""Who produced an event of an intake topic. Kafka does not tell, and a payload can claim anything."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from muniment.contracts import signature
-from muniment.contracts.errors import Unauthenticated
-from muniment.contracts.events import TrainingCompleted
-from muniment.contracts.identity import UNSIGNED, operator_of
-from muniment.ingest.domain import Author
+from muniment.contracts.errors import Misconfigured, Unauthenticated
+from muniment.contracts.identity import UNSIGNED, Author, operator_of
+from muniment.contracts.model import Payload
 from muniment.runtime.delivery.incoming import Incoming
+from muniment.runtime.settings import Settings
+
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 
 
 class PublisherKey(Protocol):
@@ -44,7 +47,7 @@ class Producers:
     topic_accounts: Mapping[str, str]
     allow_unsigned: bool
 
-    async def author_of(self, item: Incoming[TrainingCompleted]) -> Author:
+    async def author_of(self, item: Incoming[Payload]) -> Author:
         """The author: by signature; else by the topic's one writer; else, where that is allowed, nobody in particular.
 
         A signature that is there must be right, whatever the topic. Raises `Unauthenticated`: `signature_missing`, and
@@ -65,7 +68,7 @@ class Producers:
             hint="sign it with a publisher key: muniment token key create",
         )
 
-    async def _signer(self, item: Incoming[TrainingCompleted], given: list[bytes | None]) -> str:
+    async def _signer(self, item: Incoming[Payload], given: list[bytes | None]) -> str:
         if len(given) != 1 or given[0] is None:
             raise Unauthenticated(
                 "signature_malformed",
@@ -77,3 +80,47 @@ class Producers:
         key = await self.keys.publisher_key(parsed.kid)
         signature.verify(item.event, parsed, key.public_key)
         return key.account
+
+
+def producers_of(settings: Settings, keys: PublisherKeys) -> Producers:
+    """The producers that the settings believe; one answer for every intake topic, whichever service reads it.
+
+    Raises `Misconfigured` (`unsigned_off_loopback`) where unsigned events would be taken from afar.
+    """
+    kafka = settings.kafka
+    embedded = kafka.mode == "embedded"
+    unsigned = takes_unsigned(settings.ingest.allow_unsigned, embedded=embedded, bootstrap=kafka.bootstrap)
+    return Producers(keys, settings.ingest.topic_accounts, unsigned)
+
+
+def takes_unsigned(allow: bool | None, *, embedded: bool, bootstrap: str | None) -> bool:
+    """Whether unsigned events are taken. Raises `Misconfigured` (`unsigned_off_loopback`) where that is not safe.
+
+    Anybody who reaches the broker may write an unsigned event, so it is on by default with the embedded broker only.
+    """
+    if allow is None:
+        return embedded
+    if allow and bootstrap is not None and not _only_loopback(bootstrap):
+        raise Misconfigured(
+            "unsigned_off_loopback",
+            "unsigned events may only be taken from a broker on loopback",
+            expected="signed events, or a broker on 127.0.0.1",
+            actual=bootstrap,
+            hint="unset MUNIMENT_INGEST__ALLOW_UNSIGNED and give publishers keys, "
+            "or name a topic with one writer in MUNIMENT_INGEST__TOPIC_ACCOUNTS",
+        )
+    return allow
+
+
+def _only_loopback(bootstrap: str) -> bool:
+    return all(_is_loopback(server.strip()) for server in bootstrap.split(","))
+
+
+def _is_loopback(server: str) -> bool:
+    host = server.rpartition(":")[0].strip("[]") or server
+    if host.lower() in _LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
