@@ -20,7 +20,18 @@ ALONE = ("endurance",)
 """Run only when asked for by name."""
 SHORTER: dict[str, dict[str, object]] = {"growth": {"sizes": ((0, 10_000), (100_000, 10_000)), "count": 50}}
 """What of a benchmark is left out when all are run."""
-NAMES = ("latency", "throughput", "big_files", "command_line", "start", "idle", "history", "growth", "endurance")
+NAMES = (
+    "latency",
+    "throughput",
+    "big_files",
+    "command_line",
+    "start",
+    "idle",
+    "history",
+    "diff",
+    "growth",
+    "endurance",
+)
 
 
 def main() -> None:
@@ -34,7 +45,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="append the JSON lines to this file, too")
     parser.add_argument("--seconds", type=float, help="how long to measure, where a benchmark runs for a time")
     parser.add_argument("--count", type=int, help="how many publications, where a benchmark makes a number of them")
-    parser.add_argument("--gib", type=float, action="append", help="a size for big_files, instead of 1 and 8")
+    parser.add_argument(
+        "--gib", type=float, action="append", help="a size for big_files, instead of 1 and 8, and for diff"
+    )
     parser.add_argument("--files", type=int, action="append", help="in how many files, instead of 1 and 64")
     options = parser.parse_args()
     end_in_order()

@@ -69,11 +69,16 @@ async def measure(
                 await _forget_statements(stack)
                 grown.add("seed_s", time.perf_counter() - began, "s", rows=ROWS)
                 grown.add("database_mib", await _database_mib(stack), "MiB")
-                await asyncio.to_thread(_reads, grown, stack, versions, models)
+                await reads(grown, stack, versions, models)
             await latency.measure_on(stack, grown, count=count, per_second=5.0)
             shape = "one model" if models == 1 else "many models"
             await throughput.measure_on(stack, grown, shape, seconds=seconds)
             await _statements(grown, stack)
+
+
+async def reads(report: Report, stack: Stack, versions: int, models: int) -> None:
+    """How long `resolve` and the lists take on a stack that `seed` has filled."""
+    await asyncio.to_thread(_reads, report, stack, versions, models)
 
 
 def _reads(report: Report, stack: Stack, versions: int, models: int) -> None:

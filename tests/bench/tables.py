@@ -50,6 +50,13 @@ FIGURES = (
     Figure("history_log_s", "a page of 1,000 of the log of a model with 10,000 versions", "s", "<= 2"),
     Figure("history_blame_s", "blame of its head, all fields", "s", "<= 2"),
     Figure("history_bisect_s", "automatic bisect over it, with what changed", "s", "<= 2"),
+    Figure("diff_1gib_f32_s", "`diff` of two versions of 1 GiB float32, all tensors changed", "s"),
+    Figure("diff_1gib_over_reading", "the same, over merely reading both", "x"),
+    Figure("diff_1gib_over_reading_bf16", "bfloat16, twice as many values", "x"),
+    Figure(
+        "list_100_versions_ms_p99", "a page of 100 versions of a model, 10,000 there; MLflow: search", "ms", "<= 20"
+    ),
+    Figure("resolve_ms_p99", "one version by its name; MLflow: get_model_version", "ms", "<= 5"),
     Figure("stack_start_warm_s", "ours with its parts, MLflow's server alone", "s", "<= 10"),
 )
 

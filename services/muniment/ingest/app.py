@@ -6,15 +6,18 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
+from fastapi import APIRouter
+
 from muniment.contracts import topics
 from muniment.ingest import stages
 from muniment.ingest.cleaning import Cleaning
 from muniment.ingest.files import FileFinder
 from muniment.ingest.handlers import AvailableHandler, RejectedHandler, StageHandler, TrainingCompletedHandler
-from muniment.ingest.http import router
+from muniment.ingest.http import router, sweep_router
 from muniment.ingest.intake import Intake
 from muniment.ingest.refusals import Refusals
 from muniment.ingest.store import Store
+from muniment.ingest.sweeping import Sweeping
 from muniment.ingest.transfers import Transfers
 from muniment.ingest.uploads import Uploads
 from muniment.ingest.waiting import Waiters
@@ -61,9 +64,15 @@ def build(deps: Deps) -> Built:
         ended=lambda: waiters.woken,
     )
 
+    grace = timedelta(seconds=settings.sweep_after_s)
+    sweeping = Sweeping(store, deps.transactions, deps.blobs, deps.clock, deps.settings.s3.bucket, grace)
+    routes = APIRouter()
+    routes.include_router(router(store, uploads, waiters, intake, Refusals(deps.transactions)))
+    routes.include_router(sweep_router(sweeping))
+
     return Built(
         routes=routing_table(TrainingCompletedHandler(producers, files, store), store, waiters, extra_topics),
-        router=router(store, uploads, waiters, intake, Refusals(deps.transactions)),
+        router=routes,
         tasks=(cleaning.run,),
     )
 

@@ -20,13 +20,14 @@ from muniment.ingest.refusals import AuditedBody, Refusals, Writer
 from muniment.ingest.slots import MAX_PARTS
 from muniment.ingest.stages import Stage
 from muniment.ingest.store import Store
+from muniment.ingest.sweeping import Sweep, Sweeping
 from muniment.ingest.transfers import Arrival
 from muniment.ingest.uploads import Uploads
 from muniment.ingest.waiting import Waiters, settled
 from muniment.ports.blobs import Part
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.pages import Page, page_of
-from muniment.runtime.http.requests import idempotency_key
+from muniment.runtime.http.requests import body, cause_of, idempotency_key
 
 LONGEST_WAIT_S = 60.0
 
@@ -118,6 +119,23 @@ def router(store: Store, uploads: Uploads, waiters: Waiters, intake: Intake, ref
         """Give an upload up."""
         async with refusals.audited(request, principal) as cause:
             await uploads.abandon(ids.publication_id(publication_id), principal, cause)
+
+    return routes
+
+
+def sweep_router(sweeping: Sweeping) -> APIRouter:
+    """The route of the sweep."""
+    routes = APIRouter(tags=["ingest"])
+
+    @routes.post("/sweep")
+    async def sweep_leftovers(
+        principal: Annotated[Principal, Depends(role("admin"))],
+        page: Annotated[Page, Depends(page_of)],
+        wanted: Annotated[Sweep, Depends(body(Sweep))],
+        request: Request,
+    ) -> dict[str, Any]:
+        """Free what of one page of the bucket no publication and no version needs, or tell what that would be."""
+        return await sweeping.sweep(wanted, page, principal, cause_of(request))
 
     return routes
 

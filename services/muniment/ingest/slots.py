@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -33,9 +34,20 @@ class PlannedUpload:
         return parts_of(self.size, self.part_size) if self.part_size else 0
 
 
+UPLOADS: Final = "blobs/sha256/"
+"""What the keys of all uploads begin with."""
+_UPLOAD_KEY: Final = re.compile(rf"{UPLOADS}([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})")
+
+
+def digest_of(key: str) -> Sha256 | None:
+    """Whose upload key it is: the inverse of `upload_key`; None for any other key."""
+    found = _UPLOAD_KEY.fullmatch(key)
+    return Sha256(found[2]) if found else None
+
+
 def upload_key(sha256: str) -> str:
     """Where the bytes of a digest are put: every upload of them is a version-id of this key."""
-    return f"blobs/sha256/{sha256[:2]}/{sha256}"
+    return f"{UPLOADS}{sha256[:2]}/{sha256}"
 
 
 def parts_of(size: int, part_size: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -165,6 +165,22 @@ class Store:
     async def delete_upload(self, upload: Upload) -> None:
         """Forget an upload."""
         await self.pool.execute(SQL["delete_upload"], upload.publication_id, upload.sha256)
+
+    # -- the sweep
+
+    async def hold_uploads(self, connection: Connection) -> None:
+        """Let nobody begin or complete an upload until the transaction ends. Waits for those who are at it."""
+        await connection.execute(SQL["hold_uploads"])
+
+    async def needed(self, connection: Connection | asyncpg.Pool[Any], digests: Collection[str]) -> set[str]:
+        """Those of the digests that a publication declares which has not ended."""
+        records = await connection.fetch(SQL["needed_digests"], sorted(digests))
+        return {record["sha256"] for record in records}
+
+    async def held_versions(self, digests: Collection[str], version_ids: Sequence[str]) -> set[str]:
+        """Those of the version-ids, of these digests, that are known to be committed."""
+        records = await self.pool.fetch(SQL["held_versions"], sorted(digests), version_ids)
+        return {record["version_id"] for record in records}
 
     # -- held bytes
 

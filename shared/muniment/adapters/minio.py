@@ -42,6 +42,7 @@ from muniment.ports.blobs import (
     PutOnce,
     RandomReader,
     StoreUnavailable,
+    UploadPage,
     VersionPage,
     check_bucket,
 )
@@ -209,6 +210,12 @@ class MinioBlobStore:
 
     async def abort_multipart(self, bucket: str, key: str, upload_id: str) -> None:
         await self._run(self._multipart.abort, bucket, key, upload_id)
+
+    @_observed
+    async def list_uploads(
+        self, bucket: str, *, prefix: str = "", after: ListCursor | None = None, limit: int = 1000
+    ) -> UploadPage:
+        return await self._run(self._multipart.list_uploads, bucket, prefix, after, limit)
 
     async def ping(self, bucket: str) -> None:
         limit = self._connection.options.ping_timeout

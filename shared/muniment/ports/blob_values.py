@@ -165,6 +165,24 @@ class VersionPage:
     next: ListCursor | None
 
 
+@dataclass(frozen=True, slots=True)
+class ListedUpload:
+    """An upload in parts that is neither complete nor given up."""
+
+    bucket: str
+    key: str
+    upload_id: str
+    initiated: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPage:
+    """A page of uploads in the store's own order. `next` is None on the last page; its fields are the store's marks."""
+
+    items: tuple[ListedUpload, ...]
+    next: ListCursor | None
+
+
 def check_bucket(bucket: str) -> str:
     """The bucket's name, or `Rejected` with code `bucket_name_invalid` (the rules of S3: not an IP address either)."""
     if (

@@ -19,6 +19,7 @@ from muniment.ports.blob_values import (
     Edges,
     HashResult,
     ListCursor,
+    ListedUpload,
     ListedVersion,
     Located,
     Location,
@@ -29,6 +30,7 @@ from muniment.ports.blob_values import (
     Part,
     PutOnce,
     StoreUnavailable,
+    UploadPage,
     VersionPage,
     check_bucket,
     check_key,
@@ -43,6 +45,7 @@ __all__ = [
     "Edges",
     "HashResult",
     "ListCursor",
+    "ListedUpload",
     "ListedVersion",
     "Located",
     "Location",
@@ -55,6 +58,7 @@ __all__ = [
     "PutOnce",
     "RandomReader",
     "StoreUnavailable",
+    "UploadPage",
     "VersionPage",
     "check_bucket",
     "check_key",
@@ -268,6 +272,16 @@ class BlobStore(Protocol):
 
     async def abort_multipart(self, bucket: str, key: str, upload_id: str) -> None:
         """Give the upload up and free its parts. One that is gone already is no error."""
+        ...
+
+    async def list_uploads(
+        self, bucket: str, *, prefix: str = "", after: ListCursor | None = None, limit: int = 1000
+    ) -> UploadPage:
+        """At most `limit` (1 to 1,000) uploads in parts that are under way, of keys that start with `prefix`.
+
+        The order is the store's. Some stores (MinIO) list an upload only where `prefix` is its whole key, and drop
+        uploads that nobody goes on with by themselves.
+        """
         ...
 
     async def ping(self, bucket: str) -> None:

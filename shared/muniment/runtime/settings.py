@@ -106,6 +106,8 @@ class IngestSettings(Section):
     single_put_max: Annotated[int, Field(ge=0, le=5 * 1024**3)] = 64 * 1024**2
     """Files up to this size go up in one PUT, larger ones in parts."""
     abandon_after_s: Annotated[int, Field(ge=60)] = 7 * 24 * 3600
+    sweep_after_s: Annotated[int, Field(ge=60)] = 7 * 24 * 3600
+    """How old leftovers of uploads must be before a sweep takes them."""
     max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = 64
     """Requests that begin or complete a publication, served at a time in one process; above it: 503."""
     max_pipeline: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000

@@ -51,5 +51,11 @@ def collect(body: Mapping[str, Any]) -> Call[Any]:
     return (yield from ask_json(request("registry", "POST", "/gc", body=dict(body))))
 
 
+def sweep(*, dry_run: bool, page_token: str | None, limit: int) -> Call[Any]:
+    """Free what no publication and no version needs of one page of the bucket, or tell what that would be."""
+    query = {"limit": limit, "page_token": page_token}
+    return (yield from ask_json(request("ingest", "POST", "/sweep", query=query, body={"dry_run": dry_run})))
+
+
 def _place(model: str, word: str) -> str:
     return f"/models/{quote(model, safe='')}/{word}"

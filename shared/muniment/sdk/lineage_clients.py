@@ -77,6 +77,10 @@ class LineageClient:
         """Free bytes that nothing needs, or tell which; `next` of the answer is the `after` of the next call."""
         return self._run(lineage.collect({"dry_run": dry_run, "after": after, "limit": limit}))
 
+    def sweep(self, *, dry_run: bool = True, page_token: str | None = None, limit: int = 1000) -> Json:
+        """Free leftovers of uploads on one page of the bucket, or tell which; `next_page_token` is for the next."""
+        return self._run(lineage.sweep(dry_run=dry_run, page_token=page_token, limit=limit))
+
 
 class AsyncLineageClient:
     """The same for asyncio; the docstrings of `LineageClient` hold."""
@@ -130,3 +134,7 @@ class AsyncLineageClient:
 
     async def collect(self, *, dry_run: bool = True, after: int = 0, limit: int = 1000) -> Json:
         return await self._run(lineage.collect({"dry_run": dry_run, "after": after, "limit": limit}))
+
+    async def sweep(self, *, dry_run: bool = True, page_token: str | None = None, limit: int = 1000) -> Json:
+        """Free leftovers of uploads on one page of the bucket, or tell which; `next_page_token` is for the next."""
+        return await self._run(lineage.sweep(dry_run=dry_run, page_token=page_token, limit=limit))

@@ -23,6 +23,9 @@ ODD_KEYS = ["sp ace/ü+&=%41 x.bin", "日本/モデル.gguf", "a'b(c)!*~@,$", "a
 class TransfersContract:
     """Not used alone: part of `BlobContract`."""
 
+    lists_uploads_by_prefix = True
+    """Whether the store lists uploads of more keys than one at a time (see `BlobStore.list_uploads`)."""
+
     @pytest.fixture
     async def bucket(self, store: BlobStore) -> str:
         """A bucket of the test's own, with object lock."""
@@ -176,6 +179,40 @@ class TransfersContract:
             assert caught.value.code == "upload_not_found"
         with pytest.raises(NotFound):
             await store.stat(bucket, "k")
+
+    async def test_an_upload_under_way_is_listed_until_it_ends(self, store: BlobStore, bucket: str, send: Send) -> None:
+        key = "dir/sp ace+ü"  # the whole key as prefix: some stores list no other way
+        kept, given_up = [await store.create_multipart(bucket, key) for _ in range(2)]
+        listed = (await store.list_uploads(bucket, prefix=key)).items
+        assert sorted(one.upload_id for one in listed) == sorted([kept, given_up])
+        assert {(one.bucket, one.key) for one in listed} == {(bucket, key)}
+        assert all(abs(one.initiated - until(0).until) < MINUTE for one in listed)
+        await store.abort_multipart(bucket, key, given_up)
+        assert [one.upload_id for one in (await store.list_uploads(bucket, prefix=key)).items] == [kept]
+        assert (await send("PUT", await store.presign_part(bucket, key, kept, 1, expires=MINUTE), b"x")).status == 200
+        await store.complete_multipart(bucket, key, kept, await store.list_parts(bucket, key, kept))
+        assert (await store.list_uploads(bucket, prefix=key)).items == ()
+        for limit in (0, 1001):
+            with pytest.raises(ValueError, match="page"):
+                await store.list_uploads(bucket, limit=limit)
+
+    @pytest.mark.parametrize("limit", [1, 2, 1000])
+    async def test_a_listing_has_every_upload_once(self, store: BlobStore, bucket: str, limit: int) -> None:
+        keys = ["p/a b", "p/b", "p/b", "p/ü", "q"]
+        begun = {await store.create_multipart(bucket, key): key for key in keys}
+        for prefix in ("p/", "") if self.lists_uploads_by_prefix else ():
+            seen: list[tuple[str, str]] = []
+            cursor: ListCursor | None = None
+            for _ in range(20):
+                page = await store.list_uploads(bucket, prefix=prefix, after=cursor, limit=limit)
+                assert len(page.items) <= limit
+                seen += [(one.upload_id, one.key) for one in page.items]
+                if (cursor := page.next) is None:
+                    break
+            assert sorted(seen) == sorted((one, key) for one, key in begun.items() if key.startswith(prefix))
+        for upload_id, key in begun.items():
+            await store.abort_multipart(bucket, key, upload_id)
+        assert (await store.list_uploads(bucket)).items == ()
 
     # -- listings -----------------------------------------------------------------------------------------------------
 

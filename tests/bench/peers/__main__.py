@@ -19,7 +19,7 @@ import uvloop
 from ..report import Report
 from ..stack import end_in_order
 from ..tables import figures_table, ratios, read
-from . import figures
+from . import figures, search
 from .server import PYTHON
 
 MAIN = ("latency", "throughput", "big_files")
@@ -58,6 +58,7 @@ def main() -> None:
                 for name in (*(MORE if plan.whole else ()), *MAIN):
                     module = importlib.import_module(f"tests.bench.{name}")
                     uvloop.run(module.measure(report, **asked.get(name, {})))
+                uvloop.run(search.measure_ours(report))
             uvloop.run(figures.measure(report, plan))
             for name, value in ratios(report.figures).items():
                 report.add(name, value, "x")

@@ -159,7 +159,37 @@ def prepare(task):
     return {"experiment": _experiment(client, task), "file": str(_folder(1, 2**20) / "model-000.bin")}
 
 
-TASKS = {task.__name__: task for task in (latency, throughput, big_files, publish, prepare)}
+def search(task):
+    """Questions of a reader among seeded versions; seconds of each, by kind."""
+    client = MlflowClient(task["uri"])
+
+    def timed(ask, count, least):
+        seconds = []
+        for number in range(-5, count):
+            began = time.perf_counter()
+            found = len(ask(abs(number)))
+            if number >= 0:
+                seconds.append(time.perf_counter() - began)
+            if found < least:
+                raise RuntimeError(f"found {found} of {least}")
+        return seconds
+
+    def one(number):
+        name, version = f"seeded-{number * 7 % task['models']}", str(number * 13 % task["versions"] + 1)
+        return [client.get_model_version(name, version)]
+
+    def of_model(number):
+        name = f"seeded-{number * 7 % task['models']}"
+        return client.search_model_versions(f"name = '{name}'", max_results=100)
+
+    return {
+        "resolve": timed(one, task["count"], 1),
+        "list_100_versions": timed(of_model, task["count"], 100),
+        "search_page": timed(lambda _: client.search_model_versions(max_results=100), task["count"] // 2, 100),
+    }
+
+
+TASKS = {task.__name__: task for task in (latency, throughput, big_files, publish, prepare, search)}
 
 if __name__ == "__main__":
     settings = json.loads(sys.argv[2])

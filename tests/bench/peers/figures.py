@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import statistics
 import tempfile
@@ -19,9 +18,10 @@ from typing import Any
 
 from ..report import Report
 from ..usage import cpu_seconds, memory_mib
+from .client_call import ask
+from .search import measure_peer
 from .server import BUCKET, PYTHON, Parts, Server, parts, serving
 
-CLIENT = Path(__file__).with_name("client.py")
 ROW = "a row that points at bytes; not read again, no digest, no lock, no audit, no event"
 DIRECT = f"s3://{BUCKET}/direct"
 ROUTES = {"proxy": None, "direct": DIRECT}
@@ -68,6 +68,7 @@ async def _main_job(report: Report, server: Server, plan: Plan) -> None:
     await _latency(report, server, plan)
     await _throughput(report, server, plan)
     await _big_files(report, server, plan)
+    await measure_peer(report, server)
 
 
 async def _idle(report: Report, server: Server, plan: Plan) -> None:
@@ -94,11 +95,11 @@ async def _settled(server: Server) -> float:
 
 async def _command_line(report: Report, server: Server, plan: Plan) -> None:
     report.say(f"mlflow: {plan.command_runs} whole processes that upload and register 1 MiB")
-    made = await _client(server, "prepare", stem="command")
+    made = await ask(server, "prepare", stem="command")
     taken = []
     for _ in range(plan.command_runs):
         began = time.perf_counter()
-        await _client(server, "publish", stem="command", experiment=made["experiment"], file=made["file"])
+        await ask(server, "publish", stem="command", experiment=made["experiment"], file=made["file"])
         taken.append(time.perf_counter() - began)
     report.add("mlflow_cli_publish_1mib_s", statistics.median(taken), "s", n=len(taken), route="proxy", does=ROW)
     helps = []
@@ -117,7 +118,7 @@ async def _command_line(report: Report, server: Server, plan: Plan) -> None:
 
 async def _latency(report: Report, server: Server, plan: Plan) -> None:
     report.say(f"mlflow: {plan.latency_count} registrations at 5/s")
-    answer = await _client(server, "latency", size=2**20, count=plan.latency_count, per_second=5.0)
+    answer = await ask(server, "latency", size=2**20, count=plan.latency_count, per_second=5.0)
     if len(answer["seconds"]) != plan.latency_count:
         raise RuntimeError(f"{plan.latency_count - len(answer['seconds'])} registrations failed")
     report.quantiles("mlflow_event_to_available", answer["seconds"], size_mib=1, per_second=5, does=ROW)
@@ -137,7 +138,7 @@ async def _registering(report: Report, server: Server, plan: Plan, shape: str, r
     name = "mlflow_published_versions_per_s" if upload else "mlflow_verified_versions_per_s"
     suffix = ("_one_model" if shape == "one model" else "") + ("_direct" if route == "direct" else "")
     before = cpu_seconds(server.processes)
-    answer = await _client(
+    answer = await ask(
         server,
         "throughput",
         stem=f"{shape[:4]}-{route[:6]}".replace(" ", "-"),
@@ -181,7 +182,7 @@ async def _big_files(report: Report, server: Server, plan: Plan) -> None:
             for route, place in ROUTES.items():
                 report.say(f"mlflow: {gib:g} GiB in {files} file(s), {route}")
                 name = f"big-{stem}-{route}".replace(".", "-")
-                answer = await _client(server, "big_files", stem=name, files=files, size=size, artifact_location=place)
+                answer = await ask(server, "big_files", stem=name, files=files, size=size, artifact_location=place)
                 more: dict[str, Any] = {"gib": gib, "files": files, "route": route}
                 end = "" if route == "proxy" else f"_{route}"
                 report.add(f"mlflow_publish_wall_{stem}_s{end}", answer["publish_s"], "s", **more, does=ROW)
@@ -208,19 +209,3 @@ def _limit(on: Parts, files: int, size: int) -> float:
         client.remove_object(BUCKET, f"limit/{files}/{number}")
     path.unlink()
     return taken
-
-
-async def _client(server: Server, task: str, **settings: Any) -> dict[str, Any]:
-    """Run a task of `client.py`; its answer."""
-    process = await asyncio.create_subprocess_exec(
-        *(PYTHON, CLIENT, task, json.dumps({"uri": server.url, **settings})),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**server.parts.environment, "BENCH_FOLDER": str(server.parts.folder)},
-        cwd=server.parts.folder,
-    )
-    out, err = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"mlflow's client failed at {task}: {err.decode(errors='replace')[-3000:]}")
-    answer: dict[str, Any] = json.loads(out.splitlines()[-1])
-    return answer

@@ -32,10 +32,11 @@ from muniment.ingest.app import routing_table
 from muniment.ingest.cleaning import Cleaning
 from muniment.ingest.files import FileFinder
 from muniment.ingest.handlers import TrainingCompletedHandler
-from muniment.ingest.http import router
+from muniment.ingest.http import router, sweep_router
 from muniment.ingest.intake import Intake
 from muniment.ingest.refusals import Refusals
 from muniment.ingest.store import Store
+from muniment.ingest.sweeping import Sweeping
 from muniment.ingest.transfers import Transfers
 from muniment.ingest.uploads import Uploads
 from muniment.ingest.waiting import Waiters
@@ -330,12 +331,21 @@ async def http(ingest: Ingest) -> AsyncIterator[Http]:
         yield client
 
 
+def sweeping_of(ingest: Ingest) -> Sweeping:
+    """A sweep of whatever is older than this moment."""
+    grace = timedelta(seconds=-2)  # stores tell times in whole seconds
+    return Sweeping(ingest.store, ingest.transactions, ingest.blobs, SystemClock(), MODELS, grace)
+
+
 @asynccontextmanager
 async def client_of(ingest: Ingest, intake: Intake) -> AsyncIterator[Http]:
     """A client of ingest's routes behind these bounds."""
     app = build_app(
         version="0",
-        routers=[router(ingest.store, ingest.uploads, ingest.waiters, intake, Refusals(ingest.transactions))],
+        routers=[
+            router(ingest.store, ingest.uploads, ingest.waiters, intake, Refusals(ingest.transactions)),
+            sweep_router(sweeping_of(ingest)),
+        ],
         identity=People(),
         ready={},
         metrics=Metrics(CollectorRegistry()),

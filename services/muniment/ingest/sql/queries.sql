@@ -126,6 +126,21 @@ LIMIT $1
 -- name: delete_upload
 DELETE FROM upload WHERE publication_id = $1 AND sha256 = $2
 
+-- name: hold_uploads
+-- Conflicts with every write to the table, not with reads.
+LOCK TABLE upload IN SHARE MODE
+
+-- name: needed_digests
+SELECT sha256 FROM upload WHERE sha256 = ANY($1::text[])
+UNION
+SELECT file ->> 'sha256'
+FROM publication, jsonb_array_elements(files) AS file
+WHERE stage IN ('uploading', 'trained', 'validating', 'candidate') AND file ->> 'sha256' = ANY($1::text[])
+
+-- name: held_versions
+-- An upload's key names its digest, so what is held of it is found by its primary key.
+SELECT version_id FROM held_blob WHERE sha256 = ANY($1::text[]) AND version_id = ANY($2::text[])
+
 -- name: held
 SELECT sha256, size, bucket, key, version_id FROM held_blob WHERE sha256 = ANY($1::text[])
 

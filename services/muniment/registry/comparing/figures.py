@@ -84,9 +84,9 @@ class Sums:
         self._square(one, 0)
         self._square(other, 1)
         self._product += float(one @ other)
-        change = _distance(old, new) if self._dtypes in {("I64", "I64"), ("U64", "U64")} else abs(other - one)
+        change = _distance(old, new) if self._dtypes in {("I64", "I64"), ("U64", "U64")} else other - one
         self._squares[2] += float(change @ change)
-        self._largest = max(self._largest, float(change.max()))
+        self._largest = max(self._largest, float(change.max()), -float(change.min()))
 
     def _square(self, values: Doubles, *sides: int) -> float:
         import numpy as np
@@ -121,7 +121,7 @@ def _doubles(values: NDArray[Any], dtype: str) -> Doubles:
     import numpy as np
 
     if dtype == "BF16":
-        values = (values.astype(np.uint32) << 16).view(np.float32)
+        values = np.left_shift(values, 16, dtype=np.uint32).view(np.float32)
     return values.astype(np.float64)
 
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from muniment.adapters.hashing import EdgeReader, check_range, hash_reader
@@ -25,6 +25,7 @@ from muniment.ports.blobs import (
     Edges,
     HashResult,
     ListCursor,
+    ListedUpload,
     Located,
     Location,
     Lock,
@@ -35,6 +36,7 @@ from muniment.ports.blobs import (
     PutOnce,
     RandomReader,
     StoreUnavailable,
+    UploadPage,
     VersionPage,
     check_bucket,
     check_key,
@@ -49,6 +51,7 @@ class _Upload:
     bucket: str
     key: str
     content_type: str
+    initiated: datetime
     parts: dict[int, bytes] = field(default_factory=dict)
 
 
@@ -224,7 +227,7 @@ class MemoryBlobStore:
     async def create_multipart(self, bucket: str, key: str, *, content_type: str = "application/octet-stream") -> str:
         self._objects.bucket(bucket)
         upload_id = uuid.uuid4().hex
-        self._uploads[upload_id] = _Upload(bucket, check_key(key), content_type)
+        self._uploads[upload_id] = _Upload(bucket, check_key(key), content_type, self._clock.now())
         return upload_id
 
     async def presign_part(self, bucket: str, key: str, upload_id: str, number: int, *, expires: timedelta) -> str:
@@ -253,6 +256,21 @@ class MemoryBlobStore:
 
     async def abort_multipart(self, bucket: str, key: str, upload_id: str) -> None:
         self._uploads.pop(upload_id, None)
+
+    async def list_uploads(
+        self, bucket: str, *, prefix: str = "", after: ListCursor | None = None, limit: int = 1000
+    ) -> UploadPage:
+        if not 1 <= limit <= 1000:
+            raise ValueError(f"a page holds 1 to 1,000 uploads, not {limit}")
+        self._objects.bucket(bucket)
+        found = sorted(
+            (upload.key, upload_id, upload.initiated)
+            for upload_id, upload in self._uploads.items()
+            if upload.bucket == bucket and upload.key.startswith(prefix)
+        )
+        behind = [one for one in found if after is None or one[:2] > (after.key, after.version_id)]
+        page = tuple(ListedUpload(bucket, *one) for one in behind[:limit])
+        return UploadPage(page, ListCursor(page[-1].key, page[-1].upload_id) if len(behind) > limit else None)
 
     async def ping(self, bucket: str) -> None:
         self._objects.bucket(bucket)

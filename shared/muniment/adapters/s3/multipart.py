@@ -8,12 +8,21 @@ from xml.etree import ElementTree as ET
 
 from minio.commonconfig import CopySource
 from minio.datatypes import ListPartsResult
+from minio.time import from_iso8601utc
 
 from muniment.adapters.s3.connection import S3Connection
 from muniment.adapters.s3.errors import asking, unavailable, without_versioning
 from muniment.adapters.s3.reading import name
 from muniment.contracts.errors import NotFound, PreconditionFailed, Rejected
-from muniment.ports.blobs import Location, ObjectVersion, Part
+from muniment.ports.blobs import (
+    ListCursor,
+    ListedUpload,
+    Location,
+    ObjectVersion,
+    Part,
+    UploadPage,
+    check_bucket,
+)
 
 MAX_PARTS: Final = 10_000
 
@@ -83,6 +92,19 @@ class S3Multipart:
             if error.code != "upload_not_found":
                 raise
 
+    def list_uploads(self, bucket: str, prefix: str, after: ListCursor | None, limit: int) -> UploadPage:
+        """One page of the uploads under way. The marks of the page before go back as the store gave them."""
+        if not 1 <= limit <= 1000:
+            raise ValueError(f"a page holds 1 to 1,000 uploads, not {limit}")
+        # Without encoding-type: SeaweedFS says then that it encodes keys, and does not. Our keys are all fit for XML.
+        query = {"uploads": "", "prefix": prefix, "max-uploads": str(limit), "delimiter": ""}
+        if after is not None:
+            marks = {"key-marker": after.key, "upload-id-marker": after.version_id}
+            query |= {name: mark for name, mark in marks.items() if mark}  # SeaweedFS gives, and takes, the id alone
+        with asking(check_bucket(bucket)):
+            answer = self._connection.request("GET", bucket, query=query).data
+            return _uploads(bucket, ET.fromstring(answer))  # noqa: S314 - the configured store's own answer
+
     async def copy_whole(self, source: ObjectVersion, bucket: str, key: str) -> str:
         """Copy within one request, in the event loop; the new version-id."""
         where = name(bucket, key, None)
@@ -141,6 +163,21 @@ def _check_late_error(where: str, answer: bytes) -> ET.Element:
     if root.tag.rpartition("}")[2] == "Error":
         raise unavailable(where, f"{_text(root, 'Code')}: {_text(root, 'Message')}")
     return root
+
+
+def _uploads(bucket: str, root: ET.Element) -> UploadPage:
+    items = []
+    for upload in root.findall("{*}Upload"):
+        initiated = from_iso8601utc(_text(upload, "Initiated"))
+        if initiated is None:
+            raise ValueError("a listed upload without the time it began at")
+        items.append(ListedUpload(bucket, _text(upload, "Key"), _text(upload, "UploadId"), initiated))
+    if root.findtext("{*}IsTruncated", "").lower() != "true":
+        return UploadPage(tuple(items), None)
+    marks = (root.findtext("{*}NextKeyMarker") or "", root.findtext("{*}NextUploadIdMarker") or "")
+    if not any(marks):
+        raise ValueError("a page of uploads says that there are more, and not from where on")
+    return UploadPage(tuple(items), ListCursor(*marks))
 
 
 def _text(root: ET.Element, tag: str) -> str:

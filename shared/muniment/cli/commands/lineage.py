@@ -23,7 +23,7 @@ deployments_app = Command(
 gc_app = Command(
     "muniment gc",
     "Free bytes that no live version and no release needs, once their lock has ended. Tells first, frees with --yes.",
-    example="muniment gc --yes",
+    example="muniment gc --yes\n  muniment gc --leftovers --dry-run",
 )
 _DEPLOYMENTS: tuple[Column, ...] = (
     ("ENVIRONMENT", lambda item: cell(item["environment"])),
@@ -148,11 +148,17 @@ def gc(
     *,
     yes: Annotated[bool, Option("Free them; without it they are only told.")] = False,
     dry_run: Annotated[bool, Option("Only tell, which is also the default.")] = False,
+    leftovers: Annotated[
+        bool, Option("Old uploads in place of deleted versions: rejected, abandoned, repeated.")
+    ] = False,
     common: Common = DEFAULTS,
 ) -> None:
-    """Free what nothing needs, in requests of a thousand objects."""
+    """Free what nothing needs, in requests of a thousand objects. What was uploaded lately is no leftover yet."""
     if yes and dry_run:
         raise Usage("--yes and --dry-run contradict each other", hint="muniment gc --dry-run")
+    if leftovers:
+        _sweep(common, free=yes)
+        return
     total = {"dry_run": not yes, "objects": 0, "size": 0, "kept": 0}
     after: int | None = 0
     with common.client() as client:
@@ -170,3 +176,28 @@ def gc(
         facts=[("objects", f"{total['objects']} {verb}"), ("size", size(total["size"])), ("kept", total["kept"])],
     )
     common.next("muniment audit ls" if yes else "muniment gc --yes")
+
+
+def _sweep(common: Common, *, free: bool) -> None:
+    total = {"dry_run": not free, "looked_at": 0, "leftovers": 0, "size": 0, "kept": 0}
+    token: str | None = None
+    with common.client() as client:
+        while True:
+            found = client.sweep(dry_run=not free, page_token=token)
+            for name in ("looked_at", "leftovers", "size", "kept"):
+                total[name] += found[name]
+            if (token := found["next_page_token"]) is None:
+                break
+            common.say(f"{total['leftovers']} of {total['looked_at']} so far, {size(total['size'])}")
+    verb = "freed" if free else "would be freed"
+    common.show(
+        total,
+        name=total["leftovers"],
+        facts=[
+            ("leftovers", f"{total['leftovers']} of {total['looked_at']} {verb}"),
+            ("size", size(total["size"])),
+            ("kept", total["kept"]),
+            ("older than", moment(found["older_than"])),
+        ],
+    )
+    common.next("muniment audit ls" if free else "muniment gc --leftovers --yes")
