@@ -78,7 +78,7 @@ class Damages:
         first = held.files[0]
         ref = f"{held.model}@{first.release}" if first.release else f"{held.model}/{first.version.number}"
         event = IntegrityViolated(
-            model=held.model,  # type: ignore[arg-type]  # reason: a model's row has a checked name
+            model=held.model,
             operator=SERVICE.operator,
             code=damage.code,
             sha256=row["sha256"],
@@ -117,7 +117,7 @@ def tell_restored(
     right = f"sha256:{damaged['sha256']}, {damaged['size']} B"
     for held in by_model(holders):
         event = IntegrityRestored(
-            model=held.model,  # type: ignore[arg-type]  # reason: a model's row has a checked name
+            model=held.model,
             operator=by.operator,
             sha256=damaged["sha256"],
             size=damaged["size"],

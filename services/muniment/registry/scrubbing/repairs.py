@@ -86,7 +86,9 @@ class Repairs:
 
 async def offer(tx: Tx, matched: Sequence[Matched]) -> None:
     """Keep where the locked bytes of publications lie that made no new version: they may be what a repair needs."""
-    files = [(outcome.commit.sealed, file) for outcome in matched for file in outcome.commit.sealed.draft.publication.files]
+    files = [
+        (outcome.commit.sealed, file) for outcome in matched for file in outcome.commit.sealed.draft.publication.files
+    ]
     if not files:
         return
     await tx.connection.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,6 +11,8 @@ from muniment.contracts.events import Gate, VersionName
 from muniment.contracts.integrity import MAX_NAMED, HeldFile
 from muniment.contracts.model import rfc3339
 
+Row = Any
+"""A row of a statement, by its columns' names: the driver's record, which is no `Mapping`, or a dict."""
 SMALL: Final = 64 * 1024
 """A smaller object counts as so many bytes: asking for it costs more than reading it."""
 SLOWEST: Final = 4 * 1024**2
@@ -47,7 +49,7 @@ class Holders:
     more: int
 
 
-def by_model(rows: Iterable[Mapping[str, Any]]) -> Iterator[Holders]:
+def by_model(rows: Iterable[Row]) -> Iterator[Holders]:
     """Rows of the statement `holders`, in their order, as one `Holders` for each model."""
     found: dict[str, list[HeldFile]] = {}
     for row in rows:
@@ -64,12 +66,12 @@ def resource_of(file: HeldFile) -> str:
     return f"{holder}/files/{file.path}"
 
 
-def damaged_among(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def damaged_among(rows: Iterable[Row]) -> list[Row]:
     """Those of a version's or release's file rows whose bytes are damaged."""
     return [row for row in rows if row["damaged_at"] is not None]
 
 
-def damage_json(row: Mapping[str, Any]) -> dict[str, Any] | None:
+def damage_json(row: Row) -> dict[str, Any] | None:
     """What is wrong with a file's (or an object's) bytes, as answers tell it; None where nothing is."""
     if row["damaged_at"] is None:
         return None
@@ -86,7 +88,7 @@ def repair_hint(ref: str, path: str) -> str:
     return f"put the bytes back: muniment scrub repair {ref} {path} --from FILE; an admin may --force"
 
 
-def version_damaged(ref: str, damaged: Sequence[Mapping[str, Any]]) -> Conflict:
+def version_damaged(ref: str, damaged: Sequence[Row]) -> Conflict:
     """The refusal of what leads to damaged bytes. `damaged`: its file rows, one at least."""
     first = damaged[0]
     wrong = damage_json(first) or {}
@@ -101,7 +103,7 @@ def version_damaged(ref: str, damaged: Sequence[Mapping[str, Any]]) -> Conflict:
     )
 
 
-def integrity_gate(ref: str, damaged: Sequence[Mapping[str, Any]], *, force: bool) -> Gate | None:
+def integrity_gate(ref: str, damaged: Sequence[Row], *, force: bool) -> Gate | None:
     """The gate that damage shuts; None where there is none. Force opens it, and it says so."""
     if not damaged:
         return None
