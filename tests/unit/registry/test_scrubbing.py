@@ -49,7 +49,7 @@ def test_a_cycle_is_kept_wherever_the_cap_allows_it(cost: int, cycle: float, cap
 
 
 def test_what_was_missed_is_caught_up_with() -> None:
-    assert cycle_rate(30 * 86_400, 30 * DAY, 1e9) == 1.0
+    assert cycle_rate(27 * 86_400 * 10, 30 * DAY, 1e9) == pytest.approx(10.0), "a tenth of the cycle is for rest"
     assert cycle_rate(300 * 86_400, 30 * DAY, 1e9, oldest_s=31 * DAY) == 2 * cycle_rate(300 * 86_400, 30 * DAY, 1e9)
     assert cycle_rate(10**15, DAY, 1000.0) == 1000.0
     assert cost_of([0, 1, SMALL + 1]) == 3 * SMALL + 1

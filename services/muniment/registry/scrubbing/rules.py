@@ -15,6 +15,8 @@ Row = Any
 """A row of a statement, by its columns' names: the driver's record, which is no `Mapping`, or a dict."""
 SMALL: Final = 64 * 1024
 """A smaller object counts as so many bytes: asking for it costs more than reading it."""
+REST: Final = 0.1
+"""Part of a cycle for which bytes that were just read are left alone; the rest of it is for reading all of them."""
 SLOWEST: Final = 4 * 1024**2
 """An object that is being read is read at this rate at least: a lease is not held for days. The rest is pausing."""
 
@@ -24,7 +26,7 @@ def cycle_rate(cost: int, cycle_s: float, at_most: float, oldest_s: float | None
 
     Twice that while something has waited longer than a cycle: after an outage, what was missed is caught up with.
     """
-    needed = cost / cycle_s
+    needed = cost / (cycle_s * (1 - REST))
     if oldest_s is not None and oldest_s > cycle_s:
         needed *= 2
     return max(1.0, min(needed, at_most))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 
 import structlog
@@ -20,7 +21,7 @@ from muniment.registry.bytes_check import CommittedBytes, Read
 from muniment.registry.scrubbing.damages import Damages
 from muniment.registry.scrubbing.reading import PacedReader
 from muniment.registry.scrubbing.repairs import Repairs
-from muniment.registry.scrubbing.rules import SMALL, cost_of, cycle_rate, reading_rate
+from muniment.registry.scrubbing.rules import REST, SMALL, cost_of, cycle_rate, reading_rate
 from muniment.registry.store import SCRUBBING
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.runtime.metrics import Metrics
@@ -34,6 +35,8 @@ TRIED_AGAIN: Final[tuple[type[Exception], ...]] = (MunimentError, OSError, *UNAV
 IDLE_S: Final = 5.0
 _PUT_OFF_S: Final = 60.0
 _COUNT_EVERY_S: Final = 300.0
+_QUIET_S: Final = 60.0
+"""How long the cycle rests, at most, where nothing may be read yet; passes are looked for all the while."""
 _OBJECTS: Final = 32
 _AT_ONCE: Final = 4
 _BATCH_S: Final = 10.0
@@ -67,6 +70,7 @@ class Scrubber:
     lease_s: float = 60.0
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _counted_at: float = float("-inf")
+    _quiet_until: float = float("-inf")
     _cost: int = 0
     _oldest_s: float | None = None
 
@@ -98,7 +102,8 @@ class Scrubber:
             log.warning("nothing repaired; trying again", error=repr(error)[:300])
         await self._count()
         asked = await self.transactions.pool.fetchrow(SCRUBBING["open_run"])
-        if asked is None and not self.settings.enabled:
+        now = asyncio.get_running_loop().time()
+        if asked is None and (not self.settings.enabled or now < self._quiet_until):
             return IDLE_S
         rate = float(self.settings.max_bytes_per_s)
         if asked is None:
@@ -110,13 +115,19 @@ class Scrubber:
             if await self.transactions.pool.fetchval(SCRUBBING["finish_run"], asked["id"]) is not None:
                 return 0.0
             return 1.0  # what is left is being read by others, or could not be read a moment ago
-        return pause or IDLE_S
+        pause = pause or IDLE_S
+        if asked is None:
+            self._quiet_until = now + min(pause, _QUIET_S)
+        return pause
 
     async def _lease(self, rate: float, asked: Any) -> tuple[list[_Lease], float]:
         """Objects to read now; else seconds until there may be some (0: none is due)."""
         at_most = self.settings.max_bytes_per_s
         self.reader.pace.rate = reading_rate(rate, at_most)
-        since, model = (None, None) if asked is None else (asked["requested_at"], asked["model_id"])
+        if asked is None:
+            since, model = self.transactions.clock.now() - timedelta(seconds=REST * self.settings.cycle_s), None
+        else:
+            since, model = asked["requested_at"], asked["model_id"]
         async with self.transactions.begin() as tx:
             debt = await tx.connection.fetchval(SCRUBBING["pay_off"], rate)
             if debt > 0:

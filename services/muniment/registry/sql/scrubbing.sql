@@ -25,11 +25,11 @@ RETURNING debt
 UPDATE scrub_pace SET debt = debt + $1::float8
 
 -- name: lease
--- The longest unread first: at most $1 objects, no more than begin within $3 bytes (one at least), not read since $4
--- (NULL: whenever), of a model ($5) or of all.
+-- The longest unread first: at most $1 objects, no more than begin within $3 bytes (one at least), not read since $4,
+-- of a model ($5) or of all.
 WITH due AS (
     SELECT o.id, o.size, o.last_scrubbed_at FROM stored_object o
-    WHERE o.freed_at IS NULL AND o.scrub_until < now() AND ($4::timestamptz IS NULL OR o.last_scrubbed_at < $4)
+    WHERE o.freed_at IS NULL AND o.scrub_until < now() AND o.last_scrubbed_at < $4
         AND ($5::bigint IS NULL
             OR EXISTS (SELECT FROM version_file f WHERE f.object_id = o.id AND f.model_id = $5)
             OR EXISTS (SELECT FROM release_file f WHERE f.object_id = o.id AND f.model_id = $5))
