@@ -32,6 +32,8 @@ from muniment.registry.release_bytes import ReleaseBytes
 from muniment.registry.release_reads import ReleaseReads
 from muniment.registry.releases import Releases
 from muniment.registry.reverting import Reverting
+from muniment.registry.scrubbing.forcing import ForcedDownloads
+from muniment.registry.scrubbing.wiring import scrubbing
 from muniment.registry.sealing import Sealer
 from muniment.registry.track_changes import TrackChanges
 from muniment.registry.tracks import Tracks
@@ -48,7 +50,8 @@ def build(deps: Deps) -> Built:
     reports = KeepReports(producers_of(deps.settings, deps.identity))
     committing = CommitValidated(sealer, tracks, deps.transactions)
     changes = Changes(deps.transactions)
-    committed = CommittedBytes(deps.blobs)
+    scrub = scrubbing(deps)
+    committed = CommittedBytes(deps.blobs, scrub.damages.found)
     promotions = Promotions(changes, sealer, tracks, committed)
     reads = Reads(deps.pool, deps.blobs, deps.clock, settings.download_expiry_s)
     names = Names(deps.pool)
@@ -68,14 +71,18 @@ def build(deps: Deps) -> Built:
     http.add_deployments(router, Deployments(changes))
     http.add_deleting(router, reads, Deleting(changes), Collecting(deps.transactions, deps.blobs, deps.clock))
     http.add_comparing(router, Comparisons(deps.pool, deps.blobs, settings.compare_max_bytes))
-    http.add_versions(router, reads)
+    http.add_scrubbing(router, scrub.passes, scrub.replacing)
+    http.add_versions(router, reads, ForcedDownloads(deps.transactions, reads))
     return Built(
         routes=(
             Route(topics.MODEL_VALIDATED, committing),
             Route(topics.DEPLOYMENT_REPORTED, reports, refused_as=REFUSED),
         ),
         router=router,
-        tasks=(Keeper(deps.pool, deps.blobs, deps.clock, settings.retention_margin_s).run,),
+        tasks=(
+            Keeper(deps.pool, deps.blobs, deps.clock, settings.retention_margin_s, scrub.lost).run,
+            scrub.scrubber.run,
+        ),
     )
 
 

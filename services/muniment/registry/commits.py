@@ -20,6 +20,7 @@ from muniment.contracts.ids import printable
 from muniment.registry.domain import Commit, Matched, NewVersion, Plan, plan
 from muniment.registry.long_values import whole
 from muniment.registry.reproductions import judge_reproductions
+from muniment.registry.scrubbing.repairs import offer
 from muniment.registry.store import load_state, write_moves, write_versions
 from muniment.runtime.delivery.transaction import Tx
 from muniment.runtime.stop_point import reached
@@ -34,6 +35,7 @@ async def record(tx: Tx, commits: Sequence[Commit], causes: Sequence[Cause]) -> 
     decided = plan(state, commits)
     await write_versions(tx, decided.new)
     await write_moves(tx, decided)
+    await offer(tx, [outcome for outcome in decided.outcomes if isinstance(outcome, Matched)])
     for outcome, cause in zip(decided.outcomes, causes, strict=True):
         if isinstance(outcome, NewVersion):
             _announce(tx, outcome, cause)

@@ -53,11 +53,15 @@ class Candidate:
     """The newest outcome of each check that was reported."""
     approved_by: Sequence[str] = ()
     """Operators whose newest word on it is yes."""
+    integrity: Gate | None = None
+    """The gate that damage of its bytes shuts, or that force has opened; None where every byte is right."""
 
 
 def judge_gates(contract: Contract, candidate: Candidate, baseline: Values | None) -> tuple[Gate, ...]:
     """Each gate with its outcome, all of them whatever the first says: one sees all that is missing at once."""
     gates = [_deleted(candidate), _frozen(contract)]
+    if candidate.integrity is not None:
+        gates.append(candidate.integrity)
     gates += tolerances.judge(contract.tolerances, None if candidate.was_baseline else baseline, candidate.values)
     gates += [check_gate(name, candidate.checks.get(name)) for name in contract.checks]
     if contract.approvals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -11,7 +12,7 @@ import asyncpg
 import structlog
 
 from muniment.adapters.postgres import RACES, UNAVAILABLE
-from muniment.contracts.errors import MunimentError
+from muniment.contracts.errors import MunimentError, NotFound
 from muniment.ports.blobs import BlobStore, Location, Lock
 from muniment.ports.clock import Clock
 from muniment.registry.store import SQL
@@ -30,6 +31,8 @@ class Keeper:
     blobs: BlobStore
     clock: Clock
     margin_s: int
+    lost: Callable[[int | str, Location], Awaitable[None]] | None = None
+    """Told of an object's (or a manifest's) id whose version-id the store does not have any more."""
 
     async def run(self) -> None:
         """Look for ending locks, for ever."""
@@ -42,7 +45,9 @@ class Keeper:
             await asyncio.sleep(max(1.0, min(3600.0, self.margin_s / 10)))
 
     async def extend_some(self) -> int:
-        """Extend one batch of locks that end within the margin; returns how many there were."""
+        """Extend one batch of locks that end within the margin; returns how many were. One that is gone is told, and
+        keeps none of the others from theirs.
+        """
         now = self.clock.now()
         before = now + timedelta(seconds=self.margin_s)
         done = 0
@@ -51,7 +56,15 @@ class Keeper:
                 # Retention shorter than the margin would otherwise be extended over and over for nothing.
                 until = now + timedelta(seconds=max(row["retention_s"], 2 * self.margin_s))
                 place = Location(row["bucket"], row["key"], row["version_id"])
-                held = await self.blobs.lock(place, Lock(mode=row["lock_mode"], until=until))
+                try:
+                    held = await self.blobs.lock(place, Lock(mode=row["lock_mode"], until=until))
+                except NotFound as error:
+                    if error.code == "bucket_not_found":
+                        raise
+                    log.exception("what is to be kept is gone from the store", place=str(place))
+                    if self.lost is not None:
+                        await self.lost(row["id"], place)
+                    continue
                 await self.pool.execute(SQL[update], row["id"], held.until)
                 done += 1
         return done

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import asyncpg
+from pydantic import StrictBool
 
 from muniment.contracts.errors import Conflict, Rejected, Transient
 from muniment.contracts.events import BaselineChanged, Cause, Change, Gate, VersionName
@@ -35,8 +36,9 @@ from muniment.registry.merging import merged
 from muniment.registry.pointers import move
 from muniment.registry.references import find_version
 from muniment.registry.release_records import version_files
+from muniment.registry.scrubbing.rules import integrity_gate
 from muniment.registry.sealing import Sealer
-from muniment.registry.store import POINTERS, RELEASES, SQL, track_of
+from muniment.registry.store import POINTERS, RELEASES, SCRUBBING, SQL, track_of
 from muniment.registry.track_rules import check_gates
 from muniment.registry.tracks import Tracks
 
@@ -45,18 +47,22 @@ _TRIES = 5
 
 
 class Promotion(Payload):
-    """The version that is to become the baseline, and why. `dry_run` judges and changes nothing."""
+    """The version that is to become the baseline, and why. `dry_run` judges and changes nothing. `force` opens the gate
+    that damage shuts, and no other: for admins.
+    """
 
     ref: Word
     reason: Line
     dry_run: bool = False
+    force: StrictBool = False
 
 
 class Rollback(Payload):
-    """Where the baseline is to go back to (by default the one before), and why."""
+    """Where the baseline is to go back to (by default the one before), and why. `force` as for a promotion."""
 
     to: Word | None = None
     reason: Line
+    force: StrictBool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +98,15 @@ class Promotions:
 
         Raises `Conflict` (`promotion_refused`, with every gate in `details`), after that was told and audited.
         """
+        if wanted.force:
+            by.require("admin")
         seal: tuple[str, Sealed] | None = None
         for _ in range(_TRIES):
             try:
                 return await self._promote(model, wanted, by, cause, seal)
             except _MergeNeeded as needed:
                 if wanted.dry_run:
-                    gates = await self._judged(needed.version)
+                    gates = await self._judged(needed.version, force=wanted.force)
                     return Outcome(False, "merge", needed.version, None, gates)
                 seal = needed.head["head_id"], await self._seal_merge(needed, by)
         raise Transient("main_moves_on", "main moved on each time the merge version was ready", hint="try again")
@@ -116,22 +124,25 @@ class Promotions:
         Raises `Conflict` (`rollback_refused`, `no_earlier_baseline`, `baseline_already`) and `Rejected`
         (`bytes_damaged`).
         """
+        if wanted.force:
+            by.require("admin")
         target = await self._rollback_target(model, wanted)
         try:
             await self.committed.check(await version_files(self.changes.pool, target))
         except Rejected as trouble:
-            async with self.changes.of(model, by, cause) as change:
-                self._refuse(change, "rollback", target, wanted.reason, trouble.message)
-            raise
+            if not wanted.force:
+                async with self.changes.of(model, by, cause) as change:
+                    self._refuse(change, "rollback", target, wanted.reason, trouble.message)
+                raise
         async with self.changes.of(model, by, cause) as change:
             now = await _baseline(change)
             if now is not None and now["number"] == target["number"]:
                 raise Conflict("baseline_already", "the version is the baseline", actual=f"{model}/{target['number']}")
-            gates = await _gates(change.connection, target, now)
+            gates = await _gates(change.connection, target, now, force=wanted.force)
             if gating.passes(gates):
                 undone = await self._undone(change, target["number"])
                 action = "baseline.rolled_back" if verb == "rollback" else "baseline.reverted"
-                await move(change, BASELINE, verb, now, target, wanted.reason, action)
+                await move(change, BASELINE, verb, now, target, wanted.reason, action, _forced(gates))
                 _announce(change, verb, target, now, wanted.reason, gates)
                 return Outcome(True, "untouched", target, now, gates, undone)
             self._refuse(change, "rollback", target, wanted.reason, gating.summary(gates))
@@ -143,7 +154,7 @@ class Promotions:
         async with self.changes.of(model, by, cause) as change:
             target = await change.version(wanted.ref)
             now = await _baseline(change)
-            gates = await _gates(change.connection, target, now)
+            gates = await _gates(change.connection, target, now, force=wanted.force)
             if now is not None and now["number"] == target["number"]:
                 return Outcome(False, "on main", target, now, gates)
             if wanted.dry_run or gating.passes(gates):
@@ -160,10 +171,10 @@ class Promotions:
             self._refuse(change, "promote", target, wanted.reason, gating.summary(gates))
         raise _shut("promotion", target, gates)
 
-    async def _judged(self, target: asyncpg.Record) -> Sequence[Gate]:
+    async def _judged(self, target: asyncpg.Record, *, force: bool) -> Sequence[Gate]:
         pool = self.changes.pool
         now = await pool.fetchrow(POINTERS["pointer"], target["model_id"], BASELINE)
-        return await _gates(pool, target, now)
+        return await _gates(pool, target, now, force=force)
 
     async def _seal_merge(self, needed: _MergeNeeded, by: Principal) -> Sealed:
         files = await self.changes.pool.fetch(SQL["files"], needed.version["model_id"], needed.version["number"])
@@ -246,7 +257,7 @@ async def _reach(
     gates: Sequence[Gate],
 ) -> None:
     """Write what a promotion changes: main's head, the version's stability, the baseline."""
-    more: list[Change] = []
+    more = _forced(gates)
     if line == "forward":
         await _forward(change, target, head, reason)
         more.append(Change(path=f"branches/{MAIN}", before=head["head_id"] if head else None, after=target["id"]))
@@ -294,11 +305,19 @@ def _announce(
     )
 
 
-async def _gates(source: Any, target: asyncpg.Record, now: asyncpg.Record | None) -> tuple[Gate, ...]:
+def _forced(gates: Sequence[Gate]) -> list[Change]:
+    """What the audit entry says of damage that was forced past."""
+    return [Change(path="force", after=gate.actual) for gate in gates if gate.name == "integrity"]
+
+
+async def _gates(
+    source: Any, target: asyncpg.Record, now: asyncpg.Record | None, *, force: bool = False
+) -> tuple[Gate, ...]:
     """Judge a version by its model's contract, against the baseline of now."""
     model_id, number = target["model_id"], target["number"]
     checks = await source.fetch(POINTERS["checks"], model_id, number)
     words = await source.fetch(POINTERS["approvals"], model_id, number)
+    damaged = await source.fetch(SCRUBBING["damaged_of_version"], model_id, number)
     candidate = Candidate(
         number=number,
         id=target["id"],
@@ -308,6 +327,7 @@ async def _gates(source: Any, target: asyncpg.Record, now: asyncpg.Record | None
         was_baseline=await source.fetchval(POINTERS["last_move_to"], model_id, BASELINE, number) is not None,
         checks={row["name"]: row["passed"] for row in checks},
         approved_by=[row["operator"] for row in words if row["approved"]],
+        integrity=integrity_gate(f"{target['model']}/{number}", damaged, force=force),
     )
     contract = contract_of(await contract_row(source, model_id))
     track = track_of(await source.fetchrow(RELEASES["track"], target["track"]))

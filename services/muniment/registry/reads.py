@@ -19,6 +19,7 @@ from muniment.registry.names import plain
 from muniment.registry.references import find_model, find_number, find_version
 from muniment.registry.release_reads import file_row, files_of, manifest_of, release_part
 from muniment.registry.reproductions import reproductions_of
+from muniment.registry.scrubbing.rules import damaged_among, version_damaged
 from muniment.registry.store import LINEAGE, SQL
 from muniment.runtime.http.pages import Page
 
@@ -124,16 +125,20 @@ class Reads:
         async with self.pool.acquire(timeout=30) as connection:
             return manifest_of(await find_version(connection, ref))
 
-    async def downloads(self, ref: str) -> Json:
+    async def downloads(self, ref: str, *, force: bool = False) -> Json:
         """Presigned GETs by version-id for every file of a version, or of a release where one is named.
 
-        Raises `Gone` (`version_deleted`); a release outlives its source.
+        Raises `Gone` (`version_deleted`), where a release outlives its source; `Conflict` (`version_damaged`) where a
+        file's bytes are damaged, unless `force`.
         """
         async with self.pool.acquire(timeout=30) as connection:
             row = await find_version(connection, ref)
             if row["deleted_at"] is not None and row["release"] is None:
                 raise bytes_gone(row)
             files = await files_of(connection, row)
+        if (damaged := damaged_among(files)) and not force:
+            name = f"@{row['release']}" if row["release"] else f"/{row['number']}"
+            raise version_damaged(f"{row['model']}{name}", damaged)
         expires = timedelta(seconds=self.download_expiry_s)
         items = []
         for file in files:

@@ -13,6 +13,7 @@ from muniment.contracts.ids import model_name
 from muniment.contracts.model import rfc3339
 from muniment.contracts.semver import parse_semver
 from muniment.registry.references import find_model
+from muniment.registry.scrubbing.rules import damage_json
 from muniment.registry.store import RELEASES, SQL
 from muniment.runtime.http.pages import Page, PageTokenInvalid
 
@@ -93,7 +94,8 @@ def manifest_of(row: asyncpg.Record) -> bytes:
 
 
 def file_row(row: asyncpg.Record) -> Json:
-    """A file with its place and its lock."""
+    """A file with its place and its lock; `damaged` tells what is wrong with its bytes, where something is."""
+    damage = damage_json(row)
     return {
         "path": row["path"],
         "sha256": row["sha256"],
@@ -102,6 +104,7 @@ def file_row(row: asyncpg.Record) -> Json:
         "role": row["role"],
         "location": {"bucket": row["bucket"], "key": row["key"], "version_id": row["version_id"]},
         "lock": {"mode": row["lock_mode"], "until": rfc3339(row["locked_until"])},
+        **({} if damage is None else {"damaged": damage}),
     }
 
 

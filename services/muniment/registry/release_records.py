@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
-from pydantic import Field
+from pydantic import Field, StrictBool
 
 from muniment.contracts.errors import Conflict, Rejected
 from muniment.contracts.events import Change, ObjectLocation, ReleasePublished, VersionFile, VersionName
@@ -20,6 +20,7 @@ from muniment.ports.blobs import Location, Lock
 from muniment.registry.changing import Changing
 from muniment.registry.domain import Track
 from muniment.registry.long_values import whole
+from muniment.registry.scrubbing.rules import damaged_among, version_damaged
 from muniment.registry.store import RELEASES, SQL
 from muniment.registry.track_rules import checks_missing
 
@@ -38,6 +39,8 @@ class NewRelease(Payload):
     copy_kind: Copy = Field(default="logical", alias="copy")
     notes: Prose | None = None
     reason: Line | None = None
+    force: StrictBool = False
+    """Release damaged bytes all the same: for admins, and for a logical copy of bytes that are not gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,9 @@ async def exists(connection: Source, source: asyncpg.Record, semver: Semver) -> 
     return row is not None and row["semver"] == str(semver) and row["number"] == source["number"]
 
 
-async def refusal_of(connection: Source, source: asyncpg.Record, semver: Semver, track: Track) -> Rejected | None:
+async def refusal_of(
+    connection: Source, source: asyncpg.Record, semver: Semver, track: Track, *, force: bool = False
+) -> Rejected | None:
     """What the registry's state says against the release; to be asked before the bytes, and again in the change."""
     row = await connection.fetchrow(RELEASES["release"], source["model_id"], semver.precedence)
     if row is not None:
@@ -98,6 +103,8 @@ async def refusal_of(connection: Source, source: asyncpg.Record, semver: Semver,
     )
     try:
         files = await connection.fetch(SQL["files"], source["model_id"], source["number"])
+        if (damaged := damaged_among(files)) and not force:
+            return version_damaged(f"{source['model']}/{source['number']}", damaged)
         track.check_formats((file["path"], file["format"]) for file in files)
     except Rejected as error:
         return error
@@ -154,6 +161,8 @@ async def record_release(
         Change(path="prerelease", after=bool(semver.prerelease)),
         Change(path="manifest", after=dataclasses.asdict(stored.manifest)),
     ]
+    if wanted.force:
+        changes.append(Change(path="force", after=True))
     if wanted.notes is not None:
         changes += whole({"notes": wanted.notes})
     if not semver.prerelease and source["stability"] != "stable":

@@ -56,9 +56,11 @@ class Releases:
         """Make a release; returns its semantic version. The same of the same source again changes nothing.
 
         Raises `Rejected` (`semver_invalid`, `reference_elsewhere`, `track_unknown`, `format_not_allowed`,
-        `bytes_damaged`, `bytes_missing`) and `Conflict` (`release_exists`, `version_deleted`, `checks_missing`). What
-        the registry's state forbids is audited as refused.
+        `bytes_damaged`, `bytes_missing`) and `Conflict` (`release_exists`, `version_deleted`, `version_damaged`,
+        `checks_missing`). What the registry's state forbids is audited as refused.
         """
+        if wanted.force:
+            by.require("admin")
         semver = parse_semver(wanted.version)
         track = find_track(await self.tracks.all(knowing=wanted.track), wanted.track or PRODUCTION)
         pool = self.changes.pool
@@ -74,7 +76,7 @@ class Releases:
         if await exists(pool, source, semver):
             return str(semver)
         stored: Stored | None = None
-        refusal = await refusal_of(pool, source, semver, track)
+        refusal = await refusal_of(pool, source, semver, track, force=wanted.force)
         if refusal is None:
             stored = await self._store(source, semver, track, wanted)
             reached("registry.release-stored")
@@ -82,7 +84,7 @@ class Releases:
             source = await change.version(f"{source['model']}/{source['number']}")
             if await exists(change.connection, source, semver):
                 return str(semver)
-            refusal = await refusal_of(change.connection, source, semver, track)
+            refusal = await refusal_of(change.connection, source, semver, track, force=wanted.force)
             if refusal is None and stored is not None:
                 await record_release(change, source, semver, track, wanted, stored)
             elif refusal is not None:
@@ -99,7 +101,7 @@ class Releases:
         files = await version_files(self.changes.pool, source)
         if wanted.copy_kind == "physical":
             files = await self.bytes.copied(files, bucket)
-        else:
+        elif not wanted.force:
             files = await self.bytes.checked(files)
         lock = self.sealer.lock_of(track)
         locks = await self.sealer.lock_files(files, lock)

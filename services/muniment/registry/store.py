@@ -18,6 +18,7 @@ SQL = load_queries("muniment.registry")
 POINTERS = load_queries("muniment.registry", "pointers")
 RELEASES = load_queries("muniment.registry", "releases")
 LINEAGE = load_queries("muniment.registry", "lineage")
+SCRUBBING = load_queries("muniment.registry", "scrubbing")
 
 
 async def prepare_tracks(pool: asyncpg.Pool[Any], settings: RegistrySettings) -> dict[str, Track]:

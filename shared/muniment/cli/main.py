@@ -54,6 +54,7 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
             ("compare", "compare:app", "Two to six versions side by side, by their manifests"),
             ("diff", "compare:diff_app", "What changed between two versions, down to each tensor"),
             ("download", "download:app", "Download a version, checked while it streams"),
+            ("scrub", "scrub:app", "Committed bytes read again and repaired: status, run, ls, repair"),
             ("reproduce", "reproduce:app", "Write what it takes to run a version's training again"),
             ("verify", "download:verify_app", "Check a version, or a directory against one"),
         ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from muniment.contracts import events
+from muniment.contracts import events, integrity
 from muniment.contracts.model import Payload
 
 DAY_MS: Final = 24 * 3600 * 1000
@@ -131,6 +131,24 @@ RELEASE_PUBLISHED: Final = Topic(
     audience="outward",
     retention_ms=30 * DAY_MS,
 )
+INTEGRITY_VIOLATED: Final = Topic(
+    "integrity-violated",
+    integrity.IntegrityViolated,
+    "committed bytes are damaged or gone",
+    producers=(REGISTRY,),
+    consumers=(NOTIFIER, "operators"),
+    audience="outward",
+    retention_ms=30 * DAY_MS,
+)
+INTEGRITY_RESTORED: Final = Topic(
+    "integrity-restored",
+    integrity.IntegrityRestored,
+    "good bytes are in the place of damaged ones",
+    producers=(REGISTRY,),
+    consumers=(NOTIFIER, "operators"),
+    audience="outward",
+    retention_ms=30 * DAY_MS,
+)
 REGISTRY_CHANGED: Final = Topic(
     "registry-changed",
     events.RegistryChanged,
@@ -171,6 +189,8 @@ ALL: Final = (
     BASELINE_CHANGED,
     BASELINE_DIVERGED,
     RELEASE_PUBLISHED,
+    INTEGRITY_VIOLATED,
+    INTEGRITY_RESTORED,
     REGISTRY_CHANGED,
     AUDIT_REQUESTED,
     AUDIT_LOG,

@@ -134,6 +134,17 @@ class TrackSettings(Section):
     retention_s: Annotated[int, Field(ge=1)]
 
 
+class ScrubSettings(Section):
+    """Reading committed bytes again and again. Rates are bytes per second of all processes together."""
+
+    enabled: bool = True
+    """Off: nothing is read on its own; a pass that somebody asks for still is."""
+    cycle_s: Annotated[int, Field(ge=60)] = 30 * 24 * 3600
+    """Within this time every byte is read once: the rate follows from it and from what there is to read."""
+    max_bytes_per_s: Annotated[int, Field(ge=64 * 1024)] = 64 * 1024**2
+    """Never faster than this, even where the cycle then takes longer; a pass that somebody asks for runs at it."""
+
+
 class RegistrySettings(Section):
     """The registry. Retention is what the store is asked to hold a version's bytes for, in seconds."""
 
@@ -144,6 +155,7 @@ class RegistrySettings(Section):
     """A referenced object's retention is extended when less than this is left of it."""
     compare_max_bytes: Annotated[int, Field(ge=0)] = 4 * 1024**3
     """Bytes of tensors that one `diff` may read, of both versions together."""
+    scrub: ScrubSettings = ScrubSettings()
 
 
 class AuditSettings(Section):

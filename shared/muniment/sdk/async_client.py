@@ -20,6 +20,7 @@ from muniment.sdk.history_clients import AsyncHistoryClient
 from muniment.sdk.lineage_clients import AsyncLineageClient
 from muniment.sdk.naming_clients import AsyncNamingClient
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
+from muniment.sdk.scrub_clients import AsyncScrubClient
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
 from muniment.sdk.transfer.pool import Stop
@@ -39,7 +40,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class AsyncClient(AsyncNamingClient, AsyncLineageClient, AsyncHistoryClient, AsyncVersioningClient):
+class AsyncClient(AsyncNamingClient, AsyncLineageClient, AsyncHistoryClient, AsyncVersioningClient, AsyncScrubClient):
     """A registry, asked from asyncio. Close it with `aclose`, or use it with `async with`. See `Client`."""
 
     def __init__(
@@ -119,11 +120,14 @@ class AsyncClient(AsyncNamingClient, AsyncLineageClient, AsyncHistoryClient, Asy
         destination: str | os.PathLike[str],
         *,
         verify: bool = True,
+        force: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Version:
         from muniment.sdk.download import downloading
 
-        return await self._run(downloading(self._shop(), ref, destination, verify=verify, on_progress=on_progress))
+        return await self._run(
+            downloading(self._shop(), ref, destination, verify=verify, force=force, on_progress=on_progress)
+        )
 
     async def verify(
         self, ref: str, directory: str | os.PathLike[str] | None = None, *, on_progress: OnProgress | None = None

@@ -168,9 +168,10 @@ def manifest(ref: str) -> Call[bytes]:
     return answer.body
 
 
-def files(ref: str) -> Call[list[RemoteFile]]:
-    """A version's files with presigned URLs."""
-    value = yield from ask_json(request("registry", "GET", f"/versions/{_place(ref)}/files"))
+def files(ref: str, *, force: bool = False) -> Call[list[RemoteFile]]:
+    """A version's files with presigned URLs; with `force` of a damaged one, too."""
+    wanted = request("registry", "GET", f"/versions/{_place(ref)}/files", query={"force": force or None})
+    value = yield from ask_json(wanted)
     return [RemoteFile.of(item) for item in value["files"]]
 
 

@@ -20,6 +20,7 @@ from muniment.sdk.history_clients import HistoryClient
 from muniment.sdk.lineage_clients import LineageClient
 from muniment.sdk.naming_clients import NamingClient
 from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
+from muniment.sdk.scrub_clients import ScrubClient
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
 from muniment.sdk.transfer.pool import Stop
@@ -39,7 +40,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class Client(NamingClient, LineageClient, HistoryClient, VersioningClient):
+class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, ScrubClient):
     """A registry, asked with blocking calls. Safe to share between threads; close it, or use it with `with`.
 
     Without arguments the server is found as `settings.find_server` says: environment, then a credentials file.
@@ -141,17 +142,21 @@ class Client(NamingClient, LineageClient, HistoryClient, VersioningClient):
         destination: str | os.PathLike[str],
         *,
         verify: bool = True,
+        force: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Version:
         """Download a version's files into a directory; files that are already right are kept, partial ones resumed.
 
         Each file is checked against the manifest while it streams (`verify=False` leaves that out) and appears in its
         place only when it is whole; the manifest must have the digest that is the version's id.
-        Raises `Conflict` (`digest_mismatch`, `manifest_mismatch`).
+        With `force` an admin gets a damaged version as it is: nothing is checked then, and it is audited.
+        Raises `Conflict` (`digest_mismatch`, `manifest_mismatch`, `version_damaged`).
         """
         from muniment.sdk.download import downloading
 
-        return self._run(downloading(self._shop(), ref, destination, verify=verify, on_progress=on_progress))
+        return self._run(
+            downloading(self._shop(), ref, destination, verify=verify, force=force, on_progress=on_progress)
+        )
 
     def verify(
         self, ref: str, directory: str | os.PathLike[str] | None = None, *, on_progress: OnProgress | None = None

@@ -24,16 +24,20 @@ def downloading(
     *,
     verify: bool,
     on_progress: OnProgress | None,
+    force: bool = False,
 ) -> Call[Version]:
-    """Download a version: its manifest must have the digest that is its id, each file the one in the manifest."""
+    """Download a version: its manifest must have the digest that is its id, each file the one in the manifest.
+
+    With `force` damaged files come as they are, so none is checked.
+    """
     version = yield from calls.version(ref)
     exact, own_id = copy_of(version)
     manifest = read_manifest((yield from calls.manifest(exact)), expected_id=own_id)
     directory = Path(destination)
-    download = Download(shop.wire, manifest.files, directory, verify=verify, on_progress=on_progress)
+    download = Download(shop.wire, manifest.files, directory, verify=verify and not force, on_progress=on_progress)
 
     def urls() -> Call[dict[str, str]]:
-        return {file.path: file.url for file in (yield from calls.files(exact))}
+        return {file.path: file.url for file in (yield from calls.files(exact, force=force))}
 
     download.take((yield from urls()))
     yield from carry(download, urls)

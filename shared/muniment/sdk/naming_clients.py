@@ -97,17 +97,21 @@ class NamingClient:
         """The newest word of each person on a version, and the newest outcome of each check."""
         return self._run(naming.said(ref))
 
-    def promote(self, ref: str, *, reason: str, dry_run: bool = False) -> Json:
+    def promote(self, ref: str, *, reason: str, dry_run: bool = False, force: bool = False) -> Json:
         """Bring a version onto main and make it the baseline; the answer has each gate's outcome.
 
-        Raises `Conflict` (`promotion_refused`), whose `details` have the gates.
+        `force` opens the gate that damage shuts, and no other: for admins. Raises `Conflict` (`promotion_refused`),
+        whose `details` have the gates.
         """
-        body = {"ref": ref, "reason": reason, "dry_run": dry_run}
+        body = {"ref": ref, "reason": reason, "dry_run": dry_run, "force": force or None}
         return self._run(naming.act(parsed(ref).model, "promote", body, safe=True))
 
-    def rollback(self, model: str, *, reason: str, to: str | None = None) -> Json:
-        """Lead the baseline back, by default to the one before, after its bytes were read again."""
-        return self._run(naming.act(model, "rollback", {"to": to, "reason": reason}))
+    def rollback(self, model: str, *, reason: str, to: str | None = None, force: bool = False) -> Json:
+        """Lead the baseline back, by default to the one before, after its bytes were read again.
+
+        `force` as for `promote`.
+        """
+        return self._run(naming.act(model, "rollback", {"to": to, "reason": reason, "force": force or None}))
 
     def revert(self, entry: int | str, *, reason: str, model: str | None = None) -> Json:
         """Reverse an audited change as a new one: an entry's index, or its event id with the model's name."""
@@ -190,12 +194,12 @@ class AsyncNamingClient:
     async def approvals(self, ref: str) -> Json:
         return await self._run(naming.said(ref))
 
-    async def promote(self, ref: str, *, reason: str, dry_run: bool = False) -> Json:
-        body = {"ref": ref, "reason": reason, "dry_run": dry_run}
+    async def promote(self, ref: str, *, reason: str, dry_run: bool = False, force: bool = False) -> Json:
+        body = {"ref": ref, "reason": reason, "dry_run": dry_run, "force": force or None}
         return await self._run(naming.act(parsed(ref).model, "promote", body, safe=True))
 
-    async def rollback(self, model: str, *, reason: str, to: str | None = None) -> Json:
-        return await self._run(naming.act(model, "rollback", {"to": to, "reason": reason}))
+    async def rollback(self, model: str, *, reason: str, to: str | None = None, force: bool = False) -> Json:
+        return await self._run(naming.act(model, "rollback", {"to": to, "reason": reason, "force": force or None}))
 
     async def revert(self, entry: int | str, *, reason: str, model: str | None = None) -> Json:
         return await self._run(naming.revert(entry, reason, model))

@@ -27,6 +27,8 @@ class ReleaseOptions(TypedDict, total=False):
     notes: str | None
     reason: str | None
     """For the audit entry."""
+    force: bool | None
+    """Release damaged bytes all the same: for admins."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,9 @@ AIMED: dict[str, tuple[dict[str, str], Any]] = {
     "delete_version": ({}, {"ref": "digits/1", "reason": "x"}),
     "collect_garbage": ({}, {"dry_run": False}),
     "bisect_step": ({}, {"good": ["digits/1"], "bad": "digits/2", "skipped": []}),
+    "run_scrub": ({}, {}),
+    "begin_repair": ({}, {**REF, "path": "model.bin"}),
+    "complete_repair": ({}, {**REF, "path": "model.bin", "version_id": "x"}),
     "describe": ({}, {**REF, "description": "x"}),
 }
 

@@ -208,12 +208,13 @@ async def test_damaged_and_missing_bytes_are_not_released(registry: Registry) ->
     where = version["files"][0]["location"]
     object_ = registry.blobs._objects.find(where["bucket"], where["key"], where["version_id"])
     object_.data = b"WEIGHTS"
-    for copy in ("logical", "physical"):
-        problem = await refused(registry, "1.0.0", "digits/1", "bytes_damaged", copy=copy)
+    for copy, code in (("physical", "bytes_damaged"), ("logical", "version_damaged")):  # found once, known from then on
+        problem = await refused(registry, "1.0.0", "digits/1", code, copy=copy)
         assert "model.bin" in problem["detail"]
-    registry.blobs._objects.bucket(BUCKET).keys[where["key"]].clear()
-    for copy in ("logical", "physical"):
-        await refused(registry, "1.0.0", "digits/1", "bytes_missing", copy=copy)
+    for number, copy in ((2, "logical"), (3, "physical")):
+        where = (await registry.commit())["files"][0]["location"]
+        registry.blobs._objects.bucket(BUCKET).keys[where["key"]].clear()
+        await refused(registry, "1.0.0", f"digits/{number}", "bytes_missing", copy=copy)
 
 
 async def test_releases_are_listed_and_chosen_by_precedence(registry: Registry) -> None:

@@ -37,6 +37,8 @@ def test_the_consumed_topics_are_the_outward_ones_that_name_the_service() -> Non
         "baseline-changed",
         "baseline-diverged",
         "release-published",
+        "integrity-violated",
+        "integrity-restored",
     }
     assert topics.AUDIT_LOG not in TOPICS
 

@@ -237,7 +237,8 @@ SELECT name FROM (
 ) AS known ORDER BY place, name
 
 -- name: files
-SELECT f.path, f.format, f.role, o.sha256, o.size, o.bucket, o.key, o.version_id, o.lock_mode, o.locked_until
+SELECT f.path, f.format, f.role, o.sha256, o.size, o.bucket, o.key, o.version_id, o.lock_mode, o.locked_until,
+       o.damaged_at, o.damage_code, o.damage_actual
 FROM version_file f JOIN stored_object o ON o.id = f.object_id
 WHERE f.model_id = $1 AND f.number = $2
 ORDER BY f.path
@@ -256,7 +257,8 @@ SELECT o.id, o.bucket, o.key, o.version_id, o.lock_mode,
        max(greatest(t.retention_s, t.longest_retention_s)) AS retention_s
 FROM (
     SELECT * FROM stored_object AS s
-    WHERE s.locked_until < $1 AND (
+    -- What is gone cannot be locked, and must not keep the others from it: the scrubber sees to that.
+    WHERE s.locked_until < $1 AND s.damage_code IS DISTINCT FROM 'bytes_missing' AND (
         EXISTS (SELECT FROM release_file AS r WHERE r.object_id = s.id)
         OR EXISTS (
             SELECT FROM version_file AS f

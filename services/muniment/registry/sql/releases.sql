@@ -28,7 +28,8 @@ ORDER BY r.precedence DESC
 LIMIT $6 OFFSET $7
 
 -- name: release_files
-SELECT f.path, f.format, f.role, o.sha256, o.size, o.bucket, o.key, o.version_id, o.lock_mode, o.locked_until
+SELECT f.path, f.format, f.role, o.sha256, o.size, o.bucket, o.key, o.version_id, o.lock_mode, o.locked_until,
+       o.damaged_at, o.damage_code, o.damage_actual
 FROM release_file f JOIN stored_object o ON o.id = f.object_id
 WHERE f.model_id = $1 AND f.semver = $2
 ORDER BY f.path

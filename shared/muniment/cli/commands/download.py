@@ -37,11 +37,13 @@ def download(
     /,
     *,
     no_verify: Annotated[bool, Option("Do not hash the files while they stream.")] = False,
+    force: Annotated[bool, Option("Take a damaged version as it is, unchecked: admins alone; it is audited.")] = False,
     common: Common = DEFAULTS,
 ) -> None:
     """Download a version into a directory."""
     with common.client() as client, ProgressLine() as progress:
-        version = client.download(ref, directory, verify=not no_verify, on_progress=None if common.quiet else progress)
+        tell = None if common.quiet else progress
+        version = client.download(ref, directory, verify=not no_verify, force=force, on_progress=tell)
     common.show(
         {"id": version.id, "model": version.model, "number": version.number, "directory": str(directory)},
         name=version.id,

@@ -43,6 +43,7 @@ contract_app = Command(
     "What a version must pass to become the baseline.",
     example="muniment contract set digits --tolerance accuracy=0.01 --check bias --approvals 1",
 )
+Force = Annotated[bool, Option("Although its bytes are damaged: admins alone; it is audited.")]
 Why = Annotated[str, Option("Why; it is kept in the history and in the audit log.")]
 
 
@@ -53,12 +54,13 @@ def promote(
     *,
     reason: Why,
     dry_run: Annotated[bool, Option("Judge the gates and change nothing.")] = False,
+    force: Force = False,
     common: Common = DEFAULTS,
 ) -> None:
     """Make a version the baseline."""
     with common.client() as client:
         try:
-            outcome = client.promote(ref, reason=reason, dry_run=dry_run)
+            outcome = client.promote(ref, reason=reason, dry_run=dry_run, force=force)
         except Conflict as error:
             if error.details and not common.json:
                 common.say("\n".join(_gates(error.details.get("gates", ()))))
@@ -73,12 +75,13 @@ def rollback(
     *,
     reason: Why,
     to: Annotated[str | None, Option("The version to go back to.")] = None,
+    force: Force = False,
     common: Common = DEFAULTS,
 ) -> None:
     """Lead the baseline back."""
     common.say("reading the target's bytes again")
     with common.client() as client:
-        outcome = client.rollback(model, reason=reason, to=to)
+        outcome = client.rollback(model, reason=reason, to=to, force=force)
     _outcome(common, outcome, "rolled back")
 
 

@@ -9,7 +9,7 @@ from muniment.cli.session import DEFAULTS, Column, Common, Limit
 from muniment.cli.text import cell, moment, short, size
 
 if TYPE_CHECKING:
-    from muniment.sdk.releases import Release
+    from muniment.sdk.releases import Release, ReleaseOptions
 
 app = Command(
     "muniment release",
@@ -43,12 +43,16 @@ def create(
     ] = "logical",
     notes: Annotated[str | None, Option("For its readers; in the release's manifest.")] = None,
     reason: Annotated[str | None, Option("For the audit log.")] = None,
+    force: Annotated[bool, Option("Although its bytes are damaged: admins alone; it is audited.")] = False,
     common: Common = DEFAULTS,
 ) -> None:
     """Release a version under a semantic version, for example 1.2.0. The same again changes nothing."""
     with common.client() as client:
         common.say("every byte is read before it is released ...")
-        made = client.publish_release(model, version, ref=source, track=track, copy=copy, notes=notes, reason=reason)
+        options: ReleaseOptions = {"track": track, "copy": copy, "notes": notes, "reason": reason}
+        if force:
+            options["force"] = True
+        made = client.publish_release(model, version, ref=source, **options)
     _tell(common, made)
     common.next(f"muniment download {made.ref} DIR")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Stage = Literal["hash", "upload", "validate", "download", "verify"]
+Stage = Literal["hash", "upload", "validate", "download", "verify", "scrub"]
 
 
 @dataclass(frozen=True, slots=True)
