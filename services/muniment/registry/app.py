@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from muniment.contracts import topics
 from muniment.registry import http
+from muniment.registry.attesting import Attesting
 from muniment.registry.branches import Branches
 from muniment.registry.bytes_check import CommittedBytes
 from muniment.registry.candidates import Candidates
@@ -32,6 +33,8 @@ from muniment.registry.release_reads import ReleaseReads
 from muniment.registry.releases import Releases
 from muniment.registry.reverting import Reverting
 from muniment.registry.sealing import Sealer
+from muniment.registry.signature_checks import SignatureChecks
+from muniment.registry.signatures import load_signing_key, load_trust
 from muniment.registry.track_changes import TrackChanges
 from muniment.registry.tracks import Tracks
 from muniment.runtime.delivery.handler import Route
@@ -41,7 +44,9 @@ from muniment.runtime.service import Built, Deps, Service
 def build(deps: Deps) -> Built:
     """Wire handlers, HTTP and the keeper."""
     settings = deps.settings.registry
-    sealer = Sealer(deps.blobs, deps.clock, deps.settings.s3.bucket)
+    trust = load_trust(settings.signatures)
+    signing_key = load_signing_key(settings.signatures, deps.settings.data_dir)
+    sealer = Sealer(deps.blobs, deps.clock, deps.settings.s3.bucket, trust)
     tracks = Tracks(deps.pool, settings)
     committing = CommitValidated(sealer, tracks, deps.transactions)
     changes = Changes(deps.transactions)
@@ -65,6 +70,12 @@ def build(deps: Deps) -> Built:
     http.add_deployments(router, Deployments(changes))
     http.add_deleting(router, reads, Deleting(changes), Collecting(deps.transactions, deps.blobs, deps.clock))
     http.add_comparing(router, Comparisons(deps.pool, deps.blobs, settings.compare_max_bytes))
+    http.add_signatures(
+        router,
+        reads,
+        Attesting(deps.pool, deps.blobs, signing_key, settings.signatures.builder_id),
+        SignatureChecks(changes, deps.blobs, deps.clock, trust),
+    )
     http.add_versions(router, reads)
     return Built(
         routes=(Route(topics.MODEL_VALIDATED, committing),),

@@ -20,6 +20,7 @@ from muniment.ports.blobs import Location, Lock
 from muniment.registry.changing import Changing
 from muniment.registry.domain import Track
 from muniment.registry.long_values import whole
+from muniment.registry.signature_reads import outcome_of
 from muniment.registry.store import RELEASES, SQL
 from muniment.registry.track_rules import checks_missing
 
@@ -99,6 +100,8 @@ async def refusal_of(connection: Source, source: asyncpg.Record, semver: Semver,
     try:
         files = await connection.fetch(SQL["files"], source["model_id"], source["number"])
         track.check_formats((file["path"], file["format"]) for file in files)
+        if track.signature_required:
+            track.check_signature(*await outcome_of(connection, source))
     except Rejected as error:
         return error
     return checks_missing(track, {row["name"]: row["passed"] for row in outcomes})
