@@ -37,6 +37,7 @@ AIMED: dict[str, tuple[dict[str, str], Any]] = {
     "delete_version": ({}, {"ref": "digits/1", "reason": "x"}),
     "collect_garbage": ({}, {"dry_run": False}),
     "bisect_step": ({}, {"good": ["digits/1"], "bad": "digits/2", "skipped": []}),
+    "check_signature": ({}, REF),
     "describe": ({}, {**REF, "description": "x"}),
 }
 

@@ -110,7 +110,7 @@ def _files(
     serialization: Mapping[str, Any], resources: Sequence[tuple[str, str, str]]
 ) -> tuple[tuple[FileDigest, ...], str | None]:
     method, hashed = serialization.get("method"), serialization.get("hash_type")
-    if method not in {"files", "shards"} or hashed != "sha256":
+    if method not in ("files", "shards") or hashed != "sha256":
         return (), f"{str(method)[:40]} with {str(hashed)[:40]}"
     found: list[FileDigest] = []
     for name, algorithm, digest in resources:
