@@ -56,7 +56,7 @@ class SignatureChecks:
             row = await change.version(ref)
             known = await signature_of(change.connection, row)
             facts = now.as_json()
-            before = {name: value for name, value in known.items() if name in {*facts, "status", "code"} and value}
+            before = {name: value for name, value in known.items() if name != "judged_at" and value}
             if before == facts:
                 return ref
             await write_signatures(change.tx, [(change.model.id, row["number"], now)])

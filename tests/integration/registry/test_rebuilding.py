@@ -21,6 +21,8 @@ from muniment.contracts.canonical import canonical_json
 from muniment.contracts.cloudevent import decode
 from muniment.contracts.errors import Conflict
 from muniment.contracts.events import AuditRequested
+from muniment.contracts.oms.keys import SigningKey, new_signing_key
+from muniment.contracts.oms.statement import FileDigest, statement_bytes
 from muniment.registry.rebuilding.comparing import TABLES
 from muniment.registry.rebuilding.entries import Entry, read_entry
 from muniment.registry.rebuilding.manifests import Manifests
@@ -81,11 +83,14 @@ async def fresh(parts: Parts, registry_template: str) -> AsyncIterator[str]:
 
 
 async def lived(registry: Registry) -> None:
-    """Versions on branches, equal bytes, parents, long texts, a match, candidates, a reproduction: what may be lost."""
+    """Versions on branches, equal bytes, parents, long texts, a match, candidates, a reproduction, a signature: what may be lost."""
     first = await registry.commit(files={"a.bin": b"same", "b.bin": b"other"}, accuracy=0.9)
     await registry.commit(branch="exp/a", files={"a.bin": b"same"}, operator="muniment|bob", track="production")
     child = {"parents": [{"id": first["id"], "kind": "fine-tune"}], "run_id": "child"}
     await registry.commit("alpha", facts=child, files={"w": b"w"})  # sorts before its parent's model
+    signed = [FileDigest("w", digest(b"w"))]
+    signature = canonical_json(SigningKey(new_signing_key()).sign(statement_bytes("alpha", signed)))
+    await registry.commit("alpha", files={"w": b"w", "model.sig": signature})
     told = await registry.validated("digits", "main", publication=str(uuid.uuid4()), facts={"run_id": "told"})
     long = {"description": "länger " * 2000, "tags": {f"tag{n}": "x" * 100 for n in range(50)}}
     again = await registry.validated("digits", "main", publication=str(uuid.uuid4()), facts={"run_id": "again"})

@@ -73,8 +73,14 @@ async def test_the_outcome_stands_on_the_version_and_in_its_entry(registry: Regi
     ]
     assert said == [
         None,
-        {"status": "verified", "method": "key", "signer": CI.hint},
-        {"status": "untrusted", "method": "key", "signer": STRANGER.hint, "code": "key_unknown"},
+        {"status": "verified", "method": "key", "signer": CI.hint, "path": "model.sig"},
+        {
+            "status": "untrusted",
+            "method": "key",
+            "signer": STRANGER.hint,
+            "code": "key_unknown",
+            "path": "model.sig",
+        },
     ]
     assert await registry.pool.fetchval("SELECT count(*) FROM version_signature") == 2
 

@@ -30,6 +30,7 @@ class History:
     releases: dict[str, Row] = field(default_factory=dict)
     tombstones: dict[int, Row] = field(default_factory=dict)
     reproductions: dict[int, Row] = field(default_factory=dict)
+    signatures: list[Row] = field(default_factory=list)
     contract: Row | None = None
     candidates: dict[str, Row] = field(default_factory=dict)
     unknown: Counter[str] = field(default_factory=Counter)

@@ -92,6 +92,7 @@ class Writer:
         await self._insert("tombstones", model_id, [{"number": n, **row} for n, row in history.tombstones.items()])
         again = [{"number": number, **row} for number, row in history.reproductions.items()]
         await self._insert("reproductions_later", model_id, again)
+        await self._insert("signatures", model_id, history.signatures)
         if history.contract is not None:
             await self._insert("contract", model_id, [history.contract])
 

@@ -48,7 +48,13 @@ class Judgement:
 
     def as_json(self) -> dict[str, Any]:
         """The outcome as audit entries and answers have it."""
-        fields = {"status": self.status, "method": self.method, "signer": self.signer, "code": self.code}
+        fields = {
+            "status": self.status,
+            "method": self.method,
+            "signer": self.signer,
+            "code": self.code,
+            "path": self.path,
+        }
         return {name: value for name, value in fields.items() if value is not None} | (
             {"uncovered": len(self.uncovered)} if self.uncovered else {}
         )

@@ -28,6 +28,8 @@ from muniment.contracts.oms.statement import FileDigest, parse_statement, statem
 from muniment.contracts.oms.trust import Trust
 
 GOLDEN = Path(__file__).parent / "golden"
+# Broken certificates make the parser warn of what it will refuse one day.
+BROKEN = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 KEY = "a44db60a36aab1897f5e5ff1fe79817ab76b814ff0009b912233707157a21f7d"
 
@@ -281,6 +283,7 @@ def _put(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return made
 
 
+@BROKEN
 @given(data=st.data())
 @settings(max_examples=150)
 def test_a_hostile_bundle_never_raises_and_a_hostile_statement_is_invalid(data: st.DataObject) -> None:
@@ -296,6 +299,7 @@ def test_a_hostile_bundle_never_raises_and_a_hostile_statement_is_invalid(data: 
         assert found.status in {"invalid", "untrusted", "verified"}
 
 
+@BROKEN
 @given(
     raw=st.binary(max_size=300)
     | st.builds(
@@ -313,6 +317,7 @@ def test_bytes_of_any_kind_end_in_a_judgement(raw: bytes) -> None:
         parse_statement(raw)
 
 
+@BROKEN
 @given(der=st.builds(lambda at, new: (at, new), st.integers(0, 400), st.binary(min_size=1, max_size=3)))
 @settings(max_examples=100)
 def test_certificates_of_any_kind_end_in_a_judgement(der: tuple[int, bytes]) -> None:

@@ -5,8 +5,8 @@ CREATE TABLE version_signature (
     model_id bigint NOT NULL,
     number bigint NOT NULL,
     judged_at timestamptz NOT NULL,
-    -- The signature's file among the version's.
-    path text NOT NULL,
+    -- The signature's file among the version's; nothing where two claim to be it.
+    path text,
     status text NOT NULL CHECK (status IN ('verified', 'untrusted', 'invalid')),
     method text CHECK (method IN ('key', 'certificate', 'keyless')),
     -- The key's hint or the certificate's subject, as far as it is known.
