@@ -163,12 +163,35 @@ MUTATIONS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
+STATEMENT_ALONE = {
+    "two subjects",
+    "root digest",
+    "a file's digest",
+    "a file's name",
+    "a file more",
+    "a file less",
+    "order of files",
+    "predicate type",
+    "statement type",
+}
+"""Changes that no trusted signature makes right."""
+
+
 @pytest.mark.parametrize("mutation", MUTATIONS)
 @pytest.mark.parametrize("name", ["key.sig", "certificate.sig"])
 def test_each_mutation_of_a_signature_is_refused(name: str, mutation: str) -> None:
     bundle = json.loads(golden(name))
     MUTATIONS[mutation](bundle)
     found = judged(json.dumps(bundle).encode())
+    assert found.status == "invalid", found
+
+
+@pytest.mark.parametrize("mutation", [name for name in MUTATIONS if name in STATEMENT_ALONE])
+def test_a_statement_that_is_wrong_in_itself_is_refused_whoever_signed_it(mutation: str) -> None:
+    bundle = json.loads(golden("key.sig"))
+    MUTATIONS[mutation](bundle)
+    again = OURS.sign(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+    found = judged(json.dumps(again).encode(), trust=Trust.of([OURS.public_key]))
     assert found.status == "invalid", found
 
 
