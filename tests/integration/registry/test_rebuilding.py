@@ -83,7 +83,7 @@ async def fresh(parts: Parts, registry_template: str) -> AsyncIterator[str]:
 
 
 async def lived(registry: Registry) -> None:
-    """Versions on branches, equal bytes, parents, long texts, a match, candidates, a reproduction, a signature: what may be lost."""
+    """Versions on branches, equal bytes, parents, long texts, a match, candidates, a reproduction, a signature."""
     first = await registry.commit(files={"a.bin": b"same", "b.bin": b"other"}, accuracy=0.9)
     await registry.commit(branch="exp/a", files={"a.bin": b"same"}, operator="muniment|bob", track="production")
     child = {"parents": [{"id": first["id"], "kind": "fine-tune"}], "run_id": "child"}
@@ -94,7 +94,7 @@ async def lived(registry: Registry) -> None:
     long = {"description": "länger " * 2000, "tags": {f"tag{n}": "x" * 100 for n in range(50)}}
     again = await registry.validated("digits", "main", publication=str(uuid.uuid4()), facts={"run_id": "again"})
     await registry.take(told.model_copy(update=long), again.model_copy(update={"reproduces": first["id"]}))
-    match = await registry.validated("alpha", "exp/same", publication=str(uuid.uuid4()), facts=child, files={"w": b"w"})
+    match = await registry.validated("alpha", "exp/same", publication=str(uuid.uuid4()), facts=child, files=signed)
     await registry.take(match)
     for fate in ("commit", "refuse", None):
         publication = str(uuid.uuid4())
