@@ -40,7 +40,7 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
         "Models and versions",
         (
             ("models", "models:app", "Models: ls, show"),
-            ("versions", "versions:app", "Versions of a model: ls, show, describe, delete"),
+            ("versions", "versions:app", "Versions of a model: ls, show, describe, delete, attest, verify-signature"),
             ("branch", "branch:app", "Branches: ls, show, create, close, reopen, protect, unprotect"),
             ("pointer", "branch:pointer_app", "Pointers: ls, show, history, set, rm"),
             ("log", "versions:log_app", "The versions on the way back from a reference"),

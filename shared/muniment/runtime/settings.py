@@ -145,6 +145,20 @@ class ScrubSettings(Section):
     """Never faster than this, even where the cycle then takes longer; a pass that somebody asks for runs at it."""
 
 
+class SignatureSettings(Section):
+    """Signatures of models (OMS): whose are believed, and the registry's own."""
+
+    trusted_keys: tuple[Path, ...] = ()
+    """Files with one EC public key in PEM each."""
+    trusted_roots: tuple[Path, ...] = ()
+    """Files with root certificates in PEM: a signer's certificate must lead to one of them."""
+    signing_key: SecretStr | None = None
+    """EC private key on P-256 in PEM, for attestations. None: `secrets/signing.key` in the data folder, made on first
+    start. Processes that share a registry need the same one."""
+    builder_id: Annotated[str, Field(min_length=1, max_length=500)] = "https://muniment.invalid/builder"
+    """Who runs trainings, in provenance: a URI that you own. Verifiers pin it together with the key."""
+
+
 class RegistrySettings(Section):
     """The registry. Retention is what the store is asked to hold a version's bytes for, in seconds."""
 
@@ -156,6 +170,7 @@ class RegistrySettings(Section):
     compare_max_bytes: Annotated[int, Field(ge=0)] = 4 * 1024**3
     """Bytes of tensors that one `diff` may read, of both versions together."""
     scrub: ScrubSettings = ScrubSettings()
+    signatures: SignatureSettings = SignatureSettings()
 
 
 class AuditSettings(Section):

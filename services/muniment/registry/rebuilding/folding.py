@@ -66,6 +66,7 @@ def _version_committed(history: History, entry: Entry) -> None:
         "tags": _known(history, entry, "tags", {}),
     }
     _apply_moves(history, entry, reason=None)
+    _apply_signature(history, entry, number)
 
 
 def _version_matched(history: History, entry: Entry) -> None:
@@ -97,6 +98,16 @@ def _version_reproduced(history: History, entry: Entry) -> None:
         "differences": _known(history, entry, "differences", {}),
         "judged_at": entry.at,
     }
+
+
+def _version_signature_checked(history: History, entry: Entry) -> None:
+    _apply_signature(history, entry, int(entry.name("versions")))
+
+
+def _apply_signature(history: History, entry: Entry, number: int) -> None:
+    outcome = _known(history, entry, "signature", None) if entry.says("signature") else None
+    if outcome is not None:
+        history.signatures.append({"uncovered": 0, **outcome, "number": number, "judged_at": entry.at})
 
 
 def _branch_created(history: History, entry: Entry) -> None:
@@ -206,6 +217,7 @@ ACTIONS: Final[Mapping[str, Apply]] = {
     "version.described": _version_described,
     "version.deleted": _version_deleted,
     "version.reproduced": _version_reproduced,
+    "version.signature_checked": _version_signature_checked,
     "branch.created": _branch_created,
     "branch.closed": _branch_closed,
     "branch.reopened": _branch_reopened,
