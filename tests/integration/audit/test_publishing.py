@@ -127,13 +127,17 @@ async def test_a_death_at_any_step_is_made_good(bench: Bench, step: str, monkeyp
         if name == step:
             raise Died
 
-    with monkeypatch.context() as patched, pytest.raises(Died):
+    with monkeypatch.context() as patched:
         patched.setattr(stop_point, "reached", die)
-        await bench.publisher().publish()
+        with pytest.raises(Died):
+            await bench.publisher().publish()
     recorded = await bench.writer.pool.fetch("SELECT size, note FROM checkpoint ORDER BY size")
     await until_done(bench.publisher())
     await bench.check(550)
-    assert [row["size"] for row in await bench.writer.pool.fetch("SELECT size FROM checkpoint ORDER BY size")] == [300, 550]
+    assert [row["size"] for row in await bench.writer.pool.fetch("SELECT size FROM checkpoint ORDER BY size")] == [
+        300,
+        550,
+    ]
     again = await bench.writer.pool.fetch("SELECT size, note FROM checkpoint ORDER BY size")
     assert again[: len(recorded)] == recorded, "what was recorded is what is shown"
 

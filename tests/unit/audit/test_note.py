@@ -111,7 +111,9 @@ def test_an_origin_can_be_a_keys_name(origin: str) -> None:
 
 def test_keys_of_a_setting_are_read_strictly() -> None:
     seed = base64.b64encode(GO_SEED).decode()
-    assert [one.public_key for one in TextKeys(f"{seed},\n{seed} ", "X").load()] == [Ed25519Signer(GO_SEED).public_key] * 2
+    assert [one.public_key for one in TextKeys(f"{seed},\n{seed} ", "X").load()] == [
+        Ed25519Signer(GO_SEED).public_key
+    ] * 2
     with pytest.raises(Misconfigured, match="no key") as caught:
         TextKeys("c2hvcnQ=", "X")
     assert "c2hvcnQ" not in str(caught.value)

@@ -109,6 +109,8 @@ def test_no_bytes_make_a_bundle_fail_otherwise(raw: bytes) -> None:
 
 def test_the_root_of_a_full_tile_is_the_hash_above() -> None:
     growing = Growing()
-    full = [one for number in range(256) for one in growing.add(b"%d" % number, hashlib.sha256(b"%d" % number).digest())]
+    full = [
+        one for number in range(256) for one in growing.add(b"%d" % number, hashlib.sha256(b"%d" % number).digest())
+    ]
     assert [(one.tile.path, len(one.content)) for one in full][1] == ("tile/0/000", 8192)
     assert growing.content(Tile(1, 0, 1)) == full[1].root == growing.root()
