@@ -55,13 +55,13 @@ async def measure_publishing(pool: asyncpg.Pool[Any], folder: Path, entries: int
     handler = AppendEntries(lease, publisher.wake)
     running = asyncio.create_task(publisher.run())
     appended: list[tuple[int, datetime]] = []
+    made = [request(number) for number in range(entries)]
     began = time.perf_counter()
     for first in range(0, entries, batch):
-        items = [request(number) for number in range(first, first + batch)]
-        prepared = [(item, await handler.prepare(item)) for item in items]
+        prepared = [(item, await handler.prepare(item)) for item in made[first : first + batch]]
         async with transactions.begin() as tx:
             await handler.apply(tx, prepared)
-        appended.append((first + batch, datetime.now(UTC)))
+        appended.append((min(first + batch, entries), datetime.now(UTC)))
     took = time.perf_counter() - began
     size = await pool.fetchval("SELECT max(size) FROM tree_head")
     async with asyncio.timeout(60):
