@@ -176,8 +176,16 @@ class RegistrySettings(Section):
 class AuditSettings(Section):
     """The audit log."""
 
-    origin: str = "muniment.invalid/log"
-    """The log's name in checkpoints: a URL without scheme that you own."""
+    origin: str | None = None
+    """The log's name in checkpoints, for ever: a URL without scheme that you own. None: `muniment/` and 16 random hex
+    digits, made on first start."""
+    bucket: str = "muniment-audit"
+    """The log's own bucket, for one log alone; made with object lock."""
+    retention_s: Annotated[int, Field(ge=1)] = 10 * 365 * 24 * 3600
+    """How long full tiles and entries are locked there."""
+    signing_keys: SecretStr | None = None
+    """The log's keys, oldest first: 32-byte Ed25519 seeds in base64, apart by white space or commas. None: a key file
+    in the data folder, made on first start."""
 
 
 class NotifierSettings(Section):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
+from muniment.sdk.audit_clients import AuditLogClient
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
 from muniment.sdk.history_clients import HistoryClient
@@ -40,7 +41,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, ScrubClient):
+class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, ScrubClient, AuditLogClient):
     """A registry, asked with blocking calls. Safe to share between threads; close it, or use it with `with`.
 
     Without arguments the server is found as `settings.find_server` says: environment, then a credentials file.
