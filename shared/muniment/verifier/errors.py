@@ -33,9 +33,7 @@ class ProofError(VerifierError):
 class TileError(VerifierError):
     """A tile or an entry bundle is malformed. `at`: which hash or entry of it."""
 
-    def __init__(
-        self, code: str, message: str, *, at: int = 0, expected: object = None, actual: object = None
-    ) -> None:
+    def __init__(self, code: str, message: str, *, at: int = 0, expected: object = None, actual: object = None) -> None:
         super().__init__(code, message, expected=expected, actual=actual)
         self.at = at
 

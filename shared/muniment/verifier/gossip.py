@@ -57,9 +57,7 @@ def compare(first: bytes, second: bytes, trust: Trust, tiles: Source | None) -> 
         return report, None
     try:
         proof = Prover(tiles, new.checkpoint.size).consistency(old.checkpoint.size, new.checkpoint.size)
-        verify_consistency(
-            old.checkpoint.size, new.checkpoint.size, proof, old.checkpoint.root, new.checkpoint.root
-        )
+        verify_consistency(old.checkpoint.size, new.checkpoint.size, proof, old.checkpoint.root, new.checkpoint.root)
         report.facts["shown"] = f"the log of {new.checkpoint.size} entries begins with that of {old.checkpoint.size}"
     except (ProofError, TileError) as error:
         report.findings.append(Finding.of("checkpoint", None, error))

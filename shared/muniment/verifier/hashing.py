@@ -52,15 +52,15 @@ def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes],
         )
 
 
-def verify_consistency(
-    old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes
-) -> None:
+def verify_consistency(old_size: int, new_size: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
     """Raise `ProofError` unless the proof shows that the new tree begins with the whole old one.
 
     From size 0 on anything follows: its proof is empty, and its root that of no leaves.
     """
     if not 0 <= old_size <= new_size:
-        raise ProofError("sizes_swapped", "the old tree is not the smaller one", expected=f"<= {new_size}", actual=old_size)
+        raise ProofError(
+            "sizes_swapped", "the old tree is not the smaller one", expected=f"<= {new_size}", actual=old_size
+        )
     _check_hashes(proof)
     if old_size in (0, new_size):
         if proof:
@@ -73,7 +73,9 @@ def verify_consistency(
                 actual=old_root.hex(),
             )
         if new_size == 0 and new_root != EMPTY_ROOT:
-            raise ProofError("root_differs", "the empty tree has another root", expected=EMPTY_ROOT.hex(), actual=new_root.hex())
+            raise ProofError(
+                "root_differs", "the empty tree has another root", expected=EMPTY_ROOT.hex(), actual=new_root.hex()
+            )
         return
     _walk_consistency(old_size, new_size, proof, old_root, new_root)
 

@@ -63,7 +63,9 @@ class Layer:
         """Take the next row; False once the layer is known to be wrong, and further rows are of no use."""
         leaf = leaf_hash(row.data)
         if row.leaf_hash is not None and row.leaf_hash != leaf:
-            self._wrong(row.index, "leaf_hash_differs", "the entry is not the one of its leaf hash", row.leaf_hash, leaf)
+            self._wrong(
+                row.index, "leaf_hash_differs", "the entry is not the one of its leaf hash", row.leaf_hash, leaf
+            )
         elif row.index < self.leaves.count and self._repeats and row.index >= 0:
             before = self.leaves.at(row.index)
             self.repeated += 1
@@ -83,7 +85,9 @@ class Layer:
             self._append(row, leaf)
         return self.finding is None
 
-    def broken(self, index: int, code: str, message: str, *, expected: str | None = None, actual: str | None = None) -> None:
+    def broken(
+        self, index: int, code: str, message: str, *, expected: str | None = None, actual: str | None = None
+    ) -> None:
         """Note that what should be the row `index` cannot be read."""
         if self.finding is None:
             self.finding = Finding(self.name, index, code, message, expected, actual)
@@ -116,7 +120,9 @@ class Layer:
             root = node_hash(left, root)
         for said in row.roots:
             if said != root:
-                self._wrong(row.index, "root_differs", "the root beside the entry is not that of the log so far", said, root)
+                self._wrong(
+                    row.index, "root_differs", "the root beside the entry is not that of the log so far", said, root
+                )
 
     def _check_facts(self, row: Row) -> None:
         try:
@@ -128,7 +134,12 @@ class Layer:
             if entry.get(name) != said:
                 message = f"`{name}` beside the entry is not what the entry says"
                 self.finding = Finding(
-                    self.name, row.index, "column_differs", message, str(entry.get(name)), None if said is None else said
+                    self.name,
+                    row.index,
+                    "column_differs",
+                    message,
+                    str(entry.get(name)),
+                    None if said is None else said,
                 )
                 return
 
@@ -144,9 +155,8 @@ def judge(head: Checkpoint, layers: list[Layer], report: Report) -> Layer | None
     """
     right = next((one for one in layers if one.root(head.size) == head.root), None)
     for layer in layers:
-        found = layer.finding
-        if found is None or layer.leaves.count >= head.size or found.index is None:
-            found = _against(right or layers[0], layer, head) or found
+        both = (layer.finding, _against(right or layers[0], layer, head))
+        found = min((one for one in both if one is not None), key=lambda one: one.index or 0, default=None)
         if found is not None:
             report.findings.append(found)
         facts = {"ok": found is None, "entries": layer.leaves.count}

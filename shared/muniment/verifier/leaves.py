@@ -59,7 +59,9 @@ class LeafFile:
             size = (min(end, start + _BLOCK) - start) * _HASH
             mine, its = self._block(start, size), other._block(start, size)
             if mine != its:
-                found = next(start + at // _HASH for at in range(0, size, _HASH) if mine[at : at + 32] != its[at : at + 32])
+                found = next(
+                    start + at // _HASH for at in range(0, size, _HASH) if mine[at : at + 32] != its[at : at + 32]
+                )
                 break
         self._file.seek(0, 2)
         other._file.seek(0, 2)

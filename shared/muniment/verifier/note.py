@@ -56,9 +56,7 @@ def parse_note(raw: bytes) -> Note:
         raise NoteError("note_malformed", "the note holds a control character", expected="none", actual=repr(control))
     at = note.rfind("\n\n")
     if at < 0 or not note.endswith("\n") or at + 2 == len(note):
-        raise NoteError(
-            "note_malformed", "the note has no signatures", expected="text, an empty line, signature lines"
-        )
+        raise NoteError("note_malformed", "the note has no signatures", expected="text, an empty line, signature lines")
     lines = note[at + 2 : -1].split("\n")
     if len(lines) > MAX_SIGNATURES:
         raise NoteError(

@@ -46,7 +46,9 @@ def parse_receipt(raw: bytes) -> Receipt:
             raise _malformed("the receipt's extra data is malformed", "base64", "something else")
     index = decimal(rest[0].removeprefix("index ")) if rest and rest[0].startswith("index ") else None
     if index is None:
-        raise _malformed("the receipt does not say its entry's index", "index N", repr(rest[0][:80]) if rest else "nothing")
+        raise _malformed(
+            "the receipt does not say its entry's index", "index N", repr(rest[0][:80]) if rest else "nothing"
+        )
     hashes = [hash_of(line) for line in rest[1:]]
     proof = tuple(one for one in hashes if one is not None)
     if len(proof) != len(hashes) or len(proof) > MAX_PROOF:

@@ -1,4 +1,4 @@
-"""Which event ids come twice, for logs of any size: digests go into files by their first bits, one is read at a time."""
+"""Which event ids come twice, in logs of any size: digests go into files by their first bits, to be read one by one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class Repeats:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._files: list[IO[bytes]] = [self._stack.enter_context(tempfile.TemporaryFile()) for _ in range(_PARTS)]
+        self._files: list[IO[bytes]] = []
+        for _ in range(_PARTS):
+            self._files.append(self._stack.enter_context(tempfile.TemporaryFile()))
 
     def __enter__(self) -> Self:
         return self

@@ -75,7 +75,15 @@ class Zip:
         try:
             with self._zip.open(name) as member:
                 return _within(member.read(at_most + 1), at_most, path)
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, ValueError) as error:
+        except (
+            OSError,
+            zipfile.BadZipFile,
+            NotImplementedError,
+            RuntimeError,
+            EOFError,
+            zlib.error,
+            ValueError,
+        ) as error:
             raise Unreadable(f"{path}: {error}") from error
 
     def names(self, folder: str) -> list[str]:
@@ -193,7 +201,7 @@ def _within(data: bytes, at_most: int, where: str) -> bytes:
 
 
 def _members(found: dict[str, Any], file: Path) -> dict[str, Any]:
-    """The members by their paths below the folder that holds `checkpoint`: archives often have one folder at the top."""
+    """The members by their paths below the folder of `checkpoint`: archives often have one folder at the top."""
     if len(found) > MAX_MEMBERS:
         raise Unreadable(f"{file}: more than {MAX_MEMBERS} members")
     tops = sorted((name for name in found if name.split("/")[-1] == "checkpoint"), key=len)

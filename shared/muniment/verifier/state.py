@@ -25,16 +25,17 @@ def load_state(path: Path, trust: Trust) -> tuple[Opened, TileTree] | None:
         return None
     try:
         saved: dict[str, Any] = json.loads(read_file(path, _MAX))
-        if saved["v"] != _VERSION:
-            raise ValueError(f"version {saved['v']}")
         opened = open_checkpoint(saved["checkpoint"].encode(), Trust(trust.log))
         tree = TileTree(opened.checkpoint.size, [[bytes.fromhex(one) for one in level] for level in saved["pending"]])
+        known = saved["v"] == _VERSION
     except (VerifierError, Unreadable):
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StateError(
             "state_malformed", f"{path} is not a state that this program wrote: {error!r}", expected="version 1"
         ) from error
+    if not known:
+        raise StateError("state_malformed", f"{path} is of another version", expected=_VERSION, actual=saved["v"])
     if tree.root() != opened.checkpoint.root:
         raise StateError(
             "state_changed",

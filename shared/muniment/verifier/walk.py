@@ -1,7 +1,7 @@
 """Every entry of a log against its tiles, and all of them against the signed checkpoint, in one pass.
 
-Where an entry and its hash in the tile differ, both trees are grown on: the one that ends in the checkpoint's root shows
-which of the two was changed. So a finding names the layer that is wrong and not just a difference.
+Where an entry and its hash in the tile differ, both trees are grown on: the one that ends in the checkpoint's root
+shows which of the two was changed. So a finding names the layer that is wrong and not just a difference.
 """
 
 from __future__ import annotations
@@ -187,12 +187,16 @@ class _Walker:
         self.tiles = self.entries.fork()
         self.forked_at = base
         if error is not None and at == len(leaves):  # nothing differs before the bundle breaks
-            tile_fault = Finding("tile/0", base + at, "hash_differs", "the tile has a hash for an entry that is not there")
+            tile_fault = Finding(
+                "tile/0", base + at, "hash_differs", "the tile has a hash for an entry that is not there"
+            )
             self.difference = (error, tile_fault)
             return
         where, entry, tile = base + at, leaves[at].hex(), hashes[at].hex()
         self.difference = (
-            Finding(ENTRIES, where, "entry_differs", "the entry was changed", expected=f"leaf hash {tile}", actual=entry),
+            Finding(
+                ENTRIES, where, "entry_differs", "the entry was changed", expected=f"leaf hash {tile}", actual=entry
+            ),
             Finding("tile/0", where, "hash_differs", "the tile's hash is not the entry's", expected=entry, actual=tile),
         )
 
