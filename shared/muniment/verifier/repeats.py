@@ -20,7 +20,8 @@ class Repeats:
         self._stack = ExitStack()
         self._files: list[IO[bytes]] = []
         for _ in range(_PARTS):
-            self._files.append(self._stack.enter_context(tempfile.TemporaryFile()))
+            part = tempfile.TemporaryFile()  # noqa: SIM115  # reason: the stack closes it
+            self._files.append(self._stack.enter_context(part))
 
     def __enter__(self) -> Self:
         return self

@@ -27,7 +27,7 @@ class Witness:
         self._one = threading.Lock()
 
     def add_checkpoint(self, body: bytes) -> Refused | str:
-        """The cosignature line for a request's checkpoint, or the refusal. Raises `OSError` if it cannot be recorded."""
+        """The cosignature line for a request's checkpoint, or the refusal. Raises `OSError`: it cannot be recorded."""
         try:
             submission = parse_submission(body)
         except RequestError as error:
@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "muniment-witness"
     timeout = _TIMEOUT_S
 
-    def do_POST(self) -> None:  # noqa: N802  # reason: the standard library's name
+    def do_POST(self) -> None:
         """Take a checkpoint."""
         length = self.headers.get("Content-Length", "")
         if self.path != "/add-checkpoint":

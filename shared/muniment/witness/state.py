@@ -1,7 +1,7 @@
 """A witness's folder: its key, and the newest checkpoint of each log that it has cosigned.
 
 `key`: the 32-byte Ed25519 seed in base64 behind the witness's name, mode 0600. `seen.json`: origin to size, root and
-note. Both are made by `init` once. A witness whose `seen.json` is lost must not start: it could cosign a second history.
+note. Both are made by `init` once. Whose `seen.json` is lost must not start: it could cosign a second history.
 """
 
 from __future__ import annotations
