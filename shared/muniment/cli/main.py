@@ -87,7 +87,7 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
                 "subscriptions:app",
                 "Webhooks: ls, show, create, pause, resume, rotate, delete, test, deliveries, retry",
             ),
-            ("audit", "audit:app", "The audit log: ls, show"),
+            ("audit", "audit:app", "The audit log: ls, show, verify"),
             ("dlq", "dlq:app", "Records that were set aside: ls, show, retry"),
         ),
     ),

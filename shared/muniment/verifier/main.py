@@ -228,6 +228,14 @@ class Line:
         if self._shown != self._started:
             sys.stderr.write("\r\x1b[2K")
 
+    def count(self, what: str, done: int) -> None:
+        """Take note of how far a part is whose end is not known."""
+        now = time.monotonic()
+        if not self._quiet and now - self._shown >= 1:
+            self._shown = now
+            sys.stderr.write(f"\r\x1b[2K{what}: {done:,}")
+            sys.stderr.flush()
+
     def __call__(self, done: int, total: int) -> None:
         """Take note of how many entries are done."""
         now = time.monotonic()
