@@ -104,7 +104,7 @@ def entry(index: int, **changes: object) -> bytes:
         "action": "version.committed",
         "changes": [],
         "event_id": f"e-{index}",
-        "log_time": f"2026-05-17T12:{index // 60 % 60:02d}:{index % 60:02d}Z",
+        "log_time": f"2026-05-17T{10 + index // 3600:02d}:{index // 60 % 60:02d}:{index % 60:02d}Z",
         "operator": "muniment|alice",
         "service": "registry",
         "v": 1,

@@ -151,7 +151,7 @@ def test_a_missing_file(copy: Path, verify: Verify, name: str, layer: str, index
 def test_a_replayed_event_and_a_time_that_goes_back(tmp_path: Path, verify: Verify) -> None:
     entries = [entry(index) for index in range(300)]
     entries[280] = entry(280, event_id="e-3")
-    entries[290] = entry(290, log_time="2026-05-17T11:00:00Z")
+    entries[290] = entry(290, log_time="2026-05-17T09:00:00Z")
     write_log(tmp_path, entries)
     code, report = verify("bundle", tmp_path)
     assert code == 1

@@ -33,7 +33,7 @@ def verify(capsys: pytest.CaptureFixture[str]) -> Verify:
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         pass
 
 
@@ -98,7 +98,7 @@ def test_a_living_log_is_verified_from_where_the_last_run_ended(
         (1090, {}, 1090, "rolled_back"),
         (1100, {"mallory": 1000}, None, "log_forked"),
         (1200, {"mallory": 1090}, 1090, "entry_changed"),
-        (1200, {"mallory": 3}, None, "root_differs"),
+        (1200, {"mallory": 3}, 0, "hash_differs"),
     ):
         grow(folder, size, **changed)
         code, report = verify("log", "--url", url, "--state", state)
@@ -143,11 +143,11 @@ def test_memory_stays_bounded_while_the_log_grows(tmp_path: Path, verify: Verify
     import tracemalloc
 
     peaks = []
-    for size in (2_560, 20_480):
+    for size in (1_024, 8_192):
         folder = tmp_path / str(size)
         write_log(folder, entries(size))
         tracemalloc.start()
         assert verify("bundle", folder)[0] == 0
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < peaks[0] + 1_500_000, peaks
+    assert peaks[1] < peaks[0] + 1_000_000, peaks
