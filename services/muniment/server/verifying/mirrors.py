@@ -52,13 +52,12 @@ async def read_topic(kafka: KafkaConnection, topic: str, size: int, layer: Layer
     from aiokafka.errors import KafkaError
 
     consumer = AIOKafkaConsumer(
-        **kafka.options(), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest", check_crcs=True
+        topic, **kafka.options(), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest", check_crcs=True
     )
     try:
         await consumer.start()
         # The log lies in one partition. What somebody wrote into another one is read, too, and last.
         for partition, end in await _partitions(consumer, topic):
-            consumer.assign([partition])
             await consumer.seek_to_beginning(partition)
             if not await _read(consumer, partition, end, size, layer, progress):
                 return
@@ -71,7 +70,6 @@ async def read_topic(kafka: KafkaConnection, topic: str, size: int, layer: Layer
 async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[tuple[TopicPartition, int]]:
     from aiokafka import TopicPartition
 
-    await consumer.topics()  # the names alone are known before
     numbers = sorted(consumer.partitions_for_topic(topic) or ())
     partitions = [TopicPartition(topic, number) for number in numbers]
     ends = await consumer.end_offsets(partitions) if partitions else {}
