@@ -1,4 +1,4 @@
-"""`muniment audit ls|show|checkpoint|prove` and `muniment audit keys ls|rotate`."""
+"""`muniment audit ls|show|checkpoint|prove|verify` and `muniment audit keys ls|rotate`."""
 
 from __future__ import annotations
 
@@ -189,3 +189,40 @@ def rotate(
 
 def _change(change: Mapping[str, Any]) -> str:
     return f"{cell(change.get('before')) or '(nothing)'} -> {cell(change.get('after')) or '(nothing)'}"
+
+
+@app.command("verify")
+def verify(
+    *,
+    key: Annotated[
+        tuple[str, ...], Option("A key of the log, NAME+ID+BASE64, or a file of keys; may be repeated.")
+    ] = (),
+    witness: Annotated[tuple[str, ...], Option("A key of a witness, or a file of keys; may be repeated.")] = (),
+    require: Annotated[int | None, Option("How many of the witnesses must have cosigned; by default all.")] = None,
+    only: Annotated[str | None, Option("Some layers alone: tiles,topic,postgres,objects.")] = None,
+    json: Annotated[bool, Option("One JSON object on stdout.")] = False,
+) -> int:
+    """Hold tiles, topic, Postgres and object store against each other; 1 when one disagrees.
+
+    Reads the parts themselves, by the settings of the server. Who trusts none of them takes `muniment-verify`.
+    """
+    from muniment.cli.commands.server import server_commands
+
+    layers = () if only is None else tuple(word for word in only.split(",") if word)
+    commands = server_commands()
+    return int(
+        commands.audit_verify(
+            keys=[_text(one) for one in key],
+            witnesses=[_text(one) for one in witness],
+            require=require,
+            only=layers,
+            json=json,
+        )
+    )
+
+
+def _text(place: str) -> str:
+    """The text of a file of keys; a key is its own text."""
+    from pathlib import Path
+
+    return Path(place).read_text("utf-8") if Path(place).is_file() else place
