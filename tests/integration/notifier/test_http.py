@@ -18,9 +18,9 @@ from standardwebhooks import Webhook
 
 from muniment.contracts.errors import Unauthenticated
 from muniment.contracts.identity import Principal, Role
+from muniment.notifier.channels.webhook import WebhookChannel
 from muniment.notifier.http import router
 from muniment.notifier.subscriptions import Subscriptions
-from muniment.notifier.webhook import WebhookChannel
 from muniment.ports.clock import SystemClock
 from muniment.runtime.http.app import build_app
 from muniment.runtime.metrics import Metrics

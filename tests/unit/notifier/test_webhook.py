@@ -15,10 +15,10 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from muniment.contracts.cloudevent import CloudEvent, decode
 from muniment.contracts.errors import Misconfigured, Rejected
 from muniment.notifier.addresses import LOOPBACK, AddressPolicy
+from muniment.notifier.channels.signing import signed_headers
 from muniment.notifier.domain import structured_json
 from muniment.notifier.outbound import target_of
 from muniment.notifier.sealing import Sealer, load_key, new_secret
-from muniment.notifier.webhook import signed_headers
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OWNER = uuid.UUID(int=7)
