@@ -159,6 +159,8 @@ class SmtpSettings(Section):
     password: SecretStr | None = None
     sender: Annotated[str | None, Field(pattern=r"^[!-?A-~]{1,64}@[A-Za-z0-9.-]{1,253}$")] = None
     """The address that mails come from."""
+    domains: frozenset[str] = frozenset()
+    """Domains that mails may go to, in lower case. Empty: any."""
     cafile: Path | None = None
 
     @model_validator(mode="after")

@@ -154,7 +154,7 @@ async def test_every_change_is_audited_without_paths_or_queries(api: Api) -> Non
         ({"channel": "pigeon"}, "schema_invalid"),
         ({"name": ""}, "schema_invalid"),
         ({"name": "a\u202eb"}, "text_invalid"),
-        ({"url": None}, "schema_invalid"),
+        ({"url": None}, "url_invalid"),
         ({"surprise": 1}, "schema_invalid"),
         ({"types": ["version-available"] * 51}, "schema_invalid"),
     ],

@@ -1,13 +1,14 @@
 """E-mail through the operator's own SMTP server (RFC 5321): a text and an HTML part, one recipient a subscription.
 
-The server is a setting, so the guard for addresses that users name does not apply to it. Names and texts go through
-`email.message`, which refuses line breaks in headers; they were made one line before. `Message-ID` is made from the
+The server is a setting, so the guard for addresses that users name does not apply to it. No text of an event is in a
+header but the subject, which is plain ASCII or base64 by construction. `Message-ID` is made from the
 delivery's id and so the same over all attempts: what came twice is one message to most readers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import html
 import json
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 _KNOWN: Final = frozenset({"email", "title"})
 _POLICY: Final = SMTP_POLICY.clone(cte_type="7bit", utf8=False)
 _QUIT_S: Final = 1.0
+_LINE: Final = 900
+_WORD_BYTES: Final = 45
+"""In base64 with its frame, that is an encoded word of 72 characters; 75 are allowed."""
 # A mailbox of RFC 5321 without quoted local parts, comments and address literals.
 _LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS: Final = re.compile(
@@ -53,7 +57,7 @@ class MailChannel:
     """How the server is verified; None: by the system's authorities, or `smtp.cafile`."""
 
     def checked(self, given: Mapping[str, Any], owner: UUID, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """`{"email", "title"}`. Raises `Rejected` (`email_invalid`, `channel_unavailable`, `template_invalid`)."""
+        """`{"email", "title"}`. Raises `Rejected` (`email_invalid`, `email_domain_not_allowed`, ...)."""
         if self.smtp.host is None:
             raise Rejected(
                 "channel_unavailable",
@@ -62,6 +66,14 @@ class MailChannel:
             )
         config = merged(given, stored, _KNOWN)
         config["email"] = mailbox(config.get("email"))
+        if self.smtp.domains and (domain := config["email"].rpartition("@")[2].lower()) not in self.smtp.domains:
+            raise Rejected(
+                "email_domain_not_allowed",
+                "mails do not go to that domain",
+                expected=", ".join(sorted(self.smtp.domains)),
+                actual=domain,
+                hint="an operator allows domains with MUNIMENT_NOTIFIER__SMTP__DOMAINS",
+            )
         if "title" in config:
             check_title(config["title"])
         return config
@@ -155,7 +167,6 @@ def mail_of(notice: Notice, *, sender: str, recipient: str, delivery: UUID, at: 
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = formataddr(("Muniment", sender))
     mail["To"] = recipient
-    mail["Subject"] = notice.title
     mail["Date"] = format_datetime(at)
     mail["Message-ID"] = f"<{delivery}@{sender.rpartition('@')[2]}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
@@ -163,7 +174,25 @@ def mail_of(notice: Notice, *, sender: str, recipient: str, delivery: UUID, at: 
     mail.set_content(_as_text(notice), cte="quoted-printable")
     mail.add_alternative(_as_html(notice), subtype="html", cte="quoted-printable")
     mail.set_boundary(f"=_{delivery.hex}")
-    return mail.as_bytes()
+    return _subject(notice.title) + mail.as_bytes()
+
+
+def _subject(title: str) -> bytes:
+    """The subject's header line, in encoded words (RFC 2047) unless it is plain.
+
+    Not by `email.message`: it reads encoded words that someone wrote into a name, and moves spaces when it folds.
+    """
+    if title.isascii() and title.isprintable() and "=?" not in title and len(title) <= _LINE:
+        return f"Subject: {title}\r\n".encode("ascii")
+    words, word = [], b""
+    for character in title:
+        raw = character.encode("utf-8", errors="replace")
+        if len(word) + len(raw) > _WORD_BYTES:
+            words.append(word)
+            word = b""
+        word += raw
+    encoded = (f"=?utf-8?b?{base64.b64encode(part).decode()}?=" for part in (*words, word))
+    return ("Subject: " + "\r\n ".join(encoded) + "\r\n").encode("ascii")
 
 
 def _as_text(notice: Notice) -> str:

@@ -277,14 +277,18 @@ def _links(base: str, data: Data) -> Iterator[Fact]:
     if not isinstance(model, str) or not model:
         return
     root = f"{base.rstrip('/')}/api/v1"
-    name = quote(model[:200], safe="")
+    name = _quoted(model)
     yield "Model", f"{root}/models/{name}"
     if isinstance(number, int):
         yield "Version", f"{root}/models/{name}/versions/{number}"
     if isinstance(publication, str):
-        yield "Audit entries", f"{root}/audit/entries?correlation={quote(publication[:200], safe='')}"
+        yield "Audit entries", f"{root}/audit/entries?correlation={_quoted(publication)}"
     else:
         yield "Audit entries", f"{root}/audit/entries?model={name}&order=newest"
+
+
+def _quoted(text: str) -> str:
+    return quote(text[:128], safe="", errors="replace")
 
 
 def _map(value: object) -> Mapping[str, Any]:
