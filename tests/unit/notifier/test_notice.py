@@ -118,6 +118,11 @@ def test_hostile_texts_become_short_single_lines() -> None:
     assert max(map(len, texts)) <= 1500
     assert not [text for text in texts if any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} for c in text)]
     assert all("<" not in url and "\n" not in url and len(url) < 2000 for _, url in notice.links)
+    assert (
+        notice_of(available(model="\ud800/../x"), links_to="https://x.example")
+        .links[0][1]
+        .endswith("/models/%3F%2F..%2Fx")
+    )
     many = notice_of(available(metrics={f"m{n}": float(n) for n in range(500)}))
     assert len(many.facts) <= 20
     assert ("Metrics", "and 490 more") in many.facts
