@@ -40,6 +40,8 @@ async def exchange(channel: Channel, message: Message, clock: Clock, deadline_s:
     request: Request | None = None
     try:
         request = channel.request(message, started_at)
+        if request.skipped is not None:
+            return Exchange(Attempt(started_at, _ms_since(began), detail=request.skipped[:500], skipped=True), request)
         async with asyncio.timeout(deadline_s + 1.0):  # channels keep the deadline; this holds them to it
             answer = await channel.send(request)
     except MunimentError as error:
@@ -56,6 +58,7 @@ async def exchange(channel: Channel, message: Message, clock: Clock, deadline_s:
         detail="redirects are not followed: subscribe with the final URL" if redirect else None,
         excerpt=excerpt(answer.body),
         retry_after_s=retry_after_s(answer.headers.get("retry-after"), clock.now()),
+        permanent=answer.permanent,
     )
     return Exchange(attempt, request, answer)
 

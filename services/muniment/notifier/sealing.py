@@ -1,4 +1,4 @@
-"""Signing secrets at rest: AES-256-GCM under one key of the deployment, bound to the row they belong to."""
+"""Secrets at rest (of signatures, and secret URLs): AES-256-GCM under one key, bound to the row they belong to."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class Sealer:
         except (InvalidTag, ValueError) as error:
             raise Misconfigured(
                 "secret_unreadable",
-                "a signing secret does not open with the present key",
+                "a secret does not open with the present key",
                 hint="restore the key it was sealed with (secrets/notifier.key or MUNIMENT_NOTIFIER__SECRET_KEY), "
-                "or give the subscription a new secret",
+                "or give the subscription a new secret or URL",
             ) from error
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PartMode = Literal["embedded", "external", "docker"]
@@ -188,6 +188,32 @@ class AuditSettings(Section):
     in the data folder, made on first start."""
 
 
+class SmtpSettings(Section):
+    """The mail server. The e-mail channel is off without a host and a sender."""
+
+    host: str | None = None
+    port: Port = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """`none` sends in clear, so it cannot be had with a password."""
+    username: str | None = None
+    password: SecretStr | None = None
+    sender: Annotated[str | None, Field(pattern=r"^[!-?A-~]{1,64}@[A-Za-z0-9.-]{1,253}$")] = None
+    """The address that mails come from."""
+    domains: frozenset[str] = frozenset()
+    """Domains that mails may go to, in lower case. Empty: any."""
+    cafile: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> SmtpSettings:
+        if (self.host is None) != (self.sender is None):
+            raise ValueError("smtp_incomplete: a mail server needs both host and sender")
+        if self.security == "none" and self.password is not None:
+            raise ValueError("smtp_password_in_clear: a password is sent over TLS only (security starttls or tls)")
+        if (self.username is None) != (self.password is None):
+            raise ValueError("smtp_incomplete: username and password go together")
+        return self
+
+
 class NotifierSettings(Section):
     """Deliveries."""
 
@@ -199,6 +225,14 @@ class NotifierSettings(Section):
     feed_days: Annotated[int, Field(ge=1, le=3650)] = 30
     secret_key: SecretStr | None = None
     """32 bytes in base64: seals signing secrets at rest. None: a key file in the data folder, made on first start."""
+    public_url: Annotated[str | None, Field(pattern=r"^https?://[!-~]{1,500}$")] = None
+    """The address under which people reach the API: links in messages begin with it. None: messages have no links."""
+    smtp: SmtpSettings = SmtpSettings()
+    topic_prefixes: frozenset[str] = frozenset({"subscriber."})
+    """Beginnings of the names of Kafka topics that subscriptions may name. Empty: none."""
+    apprise_schemes: frozenset[str] = frozenset({"discord", "opsgenie", "pagerduty", "pbul", "pover", "tgram"})
+    """Apprise URL schemes that subscriptions may name. The defaults are services with fixed hosts; a scheme whose host
+    the user names (`json`, `mailto`, ...) reaches any address from here."""
 
 
 class Settings(BaseSettings):

@@ -218,7 +218,10 @@ class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, Scrub
         return self._run(calls.SUBSCRIPTIONS.show(subscription_id))
 
     def create_subscription(self, subscription: Mapping[str, Any]) -> Json:
-        """Make a subscription. A generated secret is in this answer and never again."""
+        """Make a subscription: `name`, `channel` (webhook, slack, teams, email, kafka, apprise), its address, filters.
+
+        A generated secret is in this answer and never again.
+        """
         return self._run(calls.SUBSCRIPTIONS.create(subscription))
 
     def change_subscription(self, subscription_id: str, changes: Mapping[str, Any]) -> Json:

@@ -27,6 +27,7 @@ from muniment.contracts.model import Payload
 from muniment.notifier import store
 from muniment.notifier.addresses import LOOPBACK, AddressPolicy
 from muniment.notifier.channels import Channel
+from muniment.notifier.channels.webhook import WebhookChannel
 from muniment.notifier.deliver import Deliverer, Pace
 from muniment.notifier.domain import filter_of
 from muniment.notifier.feed import Feed
@@ -34,7 +35,6 @@ from muniment.notifier.handlers import Announce, Matcher
 from muniment.notifier.ledger import Ledger
 from muniment.notifier.outbound import Outbound
 from muniment.notifier.sealing import Sealer, new_secret
-from muniment.notifier.webhook import WebhookChannel
 from muniment.ports.clock import SystemClock
 from muniment.runtime.delivery.incoming import Incoming, Place
 from muniment.runtime.delivery.transaction import Transactions
