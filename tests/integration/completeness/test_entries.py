@@ -85,6 +85,7 @@ async def _identities(whole: Whole) -> None:
     await did(whole, "revoke_token", "DELETE", "/tokens/ci")
     wanted = {"account": "trainer", "public_key": new_publisher_key().public_pem.decode()}
     key = await did(whole, "create_publisher_key", "POST", "/publisher-keys", wanted)
+    await did(whole, "rotate_audit_keys", "POST", "/audit/keys", {})
     await did(whole, "revoke_publisher_key", "DELETE", f"/publisher-keys/{key['kid']}")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final
 
 from muniment.adapters.postgres import connect
 from muniment.contracts.errors import Misconfigured, Transient
@@ -17,8 +16,6 @@ from muniment.verifier.checkpoint import Trust
 from muniment.verifier.errors import KeyTextError, Unreadable
 from muniment.verifier.keys import parse_keys
 from muniment.verifier.report import Report
-
-TILES_BUCKET: Final = "muniment-audit"
 
 
 async def verify(
@@ -46,7 +43,7 @@ async def verify(
         own = list(keys) or await keys_of(database)
         places = Places(
             blobs=blobs,
-            tiles=_bucket(settings),
+            tiles=settings.audit.bucket,
             models=settings.s3.bucket,
             kafka=endpoints.kafka,
             topic=AUDIT_LOG.wire_name(settings.kafka.topic_prefix),
@@ -69,8 +66,3 @@ def _trust(keys: Sequence[str], witnesses: Sequence[str], require: int | None) -
         return Trust(log, witness, len({key.public for key in witness}) if require is None else require)
     except (KeyTextError, ValueError) as error:
         raise Misconfigured("key_invalid", str(error), hint="a key is NAME+ID+BASE64") from error
-
-
-def _bucket(settings: Settings) -> str:
-    named: Any = getattr(settings.audit, "bucket", TILES_BUCKET)
-    return str(named)
