@@ -77,13 +77,13 @@ def build(deps: Deps) -> Built:
     http.add_deleting(router, reads, Deleting(changes), Collecting(deps.transactions, deps.blobs, deps.clock))
     http.add_comparing(router, Comparisons(deps.pool, deps.blobs, settings.compare_max_bytes))
     http.add_scrubbing(router, scrub.passes, scrub.replacing)
-    http.add_versions(router, reads, ForcedDownloads(deps.transactions, reads))
     http.add_signatures(
         router,
         reads,
         Attesting(deps.pool, deps.blobs, signing_key, settings.signatures.builder_id),
         SignatureChecks(changes, deps.blobs, deps.clock, trust),
     )
+    http.add_versions(router, reads, ForcedDownloads(deps.transactions, reads))
     return Built(
         routes=(
             Route(topics.MODEL_VALIDATED, committing),

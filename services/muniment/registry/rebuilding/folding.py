@@ -15,6 +15,9 @@ from muniment.registry.rebuilding.history import History, Row, new_branch
 
 Apply = Callable[[History, Entry], None]
 
+OF_BYTES: Final = frozenset({"integrity.violated", "integrity.restored", "scrub.requested"})
+"""What happened to stored bytes, which the manifests do not hold: known, and nothing is made of it."""
+
 
 def fold(name: str, entries: Iterable[Entry]) -> History:
     """The history of one model. Refuses nothing: what cannot be applied is counted (`unknown`) or told (`problems`)."""
@@ -26,6 +29,8 @@ def fold(name: str, entries: Iterable[Entry]) -> History:
 
 def apply_entry(history: History, entry: Entry) -> None:
     """Apply one entry more."""
+    if entry.action in OF_BYTES:
+        return
     apply = ACTIONS.get(entry.action)
     if apply is None:
         history.unknown[entry.action] += 1
