@@ -15,7 +15,7 @@ from muniment.registry.rebuilding.history import History, Row, new_branch
 
 Apply = Callable[[History, Entry], None]
 
-OF_BYTES: Final = frozenset({"integrity.violated", "integrity.restored", "scrub.requested"})
+OF_BYTES: Final = frozenset({"integrity.violated", "integrity.restored", "scrub.requested", "version.handed_out"})
 """What happened to stored bytes, which the manifests do not hold: known, and nothing is made of it."""
 
 
