@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 SQL = load_queries("muniment.audit", "publishing")
 
-SPACING_S: Final = 0.25
-"""Between two checkpoints at least: what is appended meanwhile shares the next one."""
+SPACING_S: Final = 0.6
+"""Between two checkpoints at least: what is appended meanwhile shares the next one. Each checkpoint costs the store
+four or five writes, so no more of them than the promised second needs."""
 LOOK_S: Final = 0.75
 """How often is looked without being woken: another process may have appended, and died before it could publish."""
 PATIENCE_S: Final = 5.0
