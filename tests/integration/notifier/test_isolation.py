@@ -1,0 +1,82 @@
+"""Many endpoints on real sockets of which some hang: the others do not notice, and nothing piles up in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import tracemalloc
+from collections import Counter
+
+from .conftest import PACE, Notifier, available
+from .receiver import Received, Receiver, answer
+
+ENDPOINTS, EVENTS, HANGING = 300, 4, 3
+
+
+async def test_hanging_endpoints_delay_nobody_else(notifier: Notifier) -> None:
+    hung = asyncio.Event()
+
+    async def behave(received: Received, writer: asyncio.StreamWriter) -> None:
+        if "hang" in received.line:
+            hung.set()
+            await asyncio.Event().wait()
+        await answer(204)(received, writer)
+
+    patient = dataclasses.replace(PACE, timeout_s=60.0)
+    async with Receiver(behaviour=behave) as receiver, notifier.running(patient) as running:
+        for _ in range(HANGING):
+            await notifier.subscribe(f"{receiver.url}/hang")
+        for number in range(ENDPOINTS - HANGING):
+            await notifier.subscribe(f"{receiver.url}/{number}")
+        await running.tell(available(1))
+        await hung.wait()
+        await running.tell(*(available(number) for number in range(2, EVENTS + 1)))
+        done = (ENDPOINTS - HANGING) * EVENTS
+        states = ["delivered"] * done + ["pending"] * (HANGING * EVENTS)
+        await notifier.settled(*states)  # long before any of the hanging attempts gives up
+        paths = Counter(received.line.split()[1] for received in receiver.requests)
+        hanging = paths.pop("/hook/hang")
+        assert len(paths) == ENDPOINTS - HANGING
+        assert set(paths.values()) == {EVENTS}
+        assert hanging <= HANGING * patient.per_lane
+        assert running.deliverer._in_flight <= HANGING * patient.per_lane
+
+
+async def test_a_backlog_stays_in_the_ledger(notifier: Notifier) -> None:
+    """What one process holds of deliveries is bounded by its slots, not by what waits."""
+    backlog = 3_000
+    patient = dataclasses.replace(PACE, timeout_s=60.0)
+    reached = asyncio.Event()
+
+    async def behave(received: Received, writer: asyncio.StreamWriter) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    async with Receiver(behaviour=behave) as receiver, notifier.running(patient) as running:
+        subscription = await notifier.subscribe(receiver.url)
+        await running.tell(available(1))
+        await reached.wait()
+        await notifier.pool.execute(
+            """
+            WITH made AS (
+                INSERT INTO event_feed (key, type, model, recorded_at, body)
+                SELECT gen_random_uuid(), 'version-available', 'digits', now(), repeat('x', 20000)
+                FROM generate_series(1, $2) RETURNING seq
+            )
+            INSERT INTO delivery (id, subscription_id, event_seq) SELECT gen_random_uuid(), $1, seq FROM made
+            """,
+            subscription,
+            backlog,
+        )
+        tracemalloc.start()
+        try:
+            for _ in range(20):
+                running.deliverer.wake([subscription])
+                await running.deliverer._poll()
+            await receiver.wait_for(patient.per_lane)
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(receiver.requests) == patient.per_lane
+        assert running.deliverer._in_flight == patient.per_lane
+        assert held < 4_000_000, "60 MB wait in the ledger"
