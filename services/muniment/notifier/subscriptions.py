@@ -26,7 +26,7 @@ from muniment.notifier.outbound import MAX_URL
 from muniment.notifier.replays import Types, Wishes
 from muniment.notifier.sealing import Sealer, new_secret
 from muniment.notifier.store import SQL, Subscription
-from muniment.notifier.timing import MAX_DAMP_MINUTES, TIMING_FIELDS, DigestEvery, timing_of
+from muniment.notifier.timing import MAX_DAMP_MINUTES, TIMING_FIELDS, DigestEvery, Timing, timing_of
 from muniment.ports.clock import Clock
 from muniment.runtime.delivery.transaction import Transactions, Tx
 
@@ -118,6 +118,7 @@ class Subscriptions:
         timing = timing_of(wanted.model_dump(include=set(TIMING_FIELDS)))
         check_expiry(wanted.expires_at, self.clock.now())
         config = self.channels[wanted.channel].checked({"url": wanted.url})
+        check_gathering(timing, config)
         secret = new_secret()
         subscription_id = uuid.uuid4()
         async with self.transactions.begin() as tx:
@@ -253,10 +254,22 @@ def check_expiry(expires_at: datetime | None, now: datetime) -> None:
         )
 
 
+def check_gathering(timing: Timing, config: Mapping[str, Any]) -> None:
+    """Raises `Rejected` (`timing_invalid`) where what is gathered could not be told: MLflow's format has no digests."""
+    if timing != Timing() and config.get("format") == "mlflow":
+        raise Rejected(
+            "timing_invalid",
+            "MLflow's format has no digests",
+            expected="format cloudevents, or none of " + ", ".join(TIMING_FIELDS),
+            actual="format mlflow",
+        )
+
+
 def _timed(changed: Subscription, given: Mapping[str, Any], now: datetime) -> Subscription:
     """With another timing or expiry. One that had expired is active again when it gets an expiry that lies ahead."""
     if wishes := {name: given[name] for name in TIMING_FIELDS if name in given}:
         changed = replace(changed, timing=timing_of({**changed.timing.fields(), **wishes}))
+    check_gathering(changed.timing, changed.config)
     if "expires_at" in given:
         check_expiry(given["expires_at"], now)
         changed = replace(changed, expires_at=given["expires_at"])

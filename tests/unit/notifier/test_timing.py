@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muniment.contracts.errors import Rejected
+from muniment.notifier.subscriptions import check_gathering
 from muniment.notifier.timing import Damped, QuietHours, Timing, damp, quiet_hours, timing_of
 
 ZONES = ["UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "Pacific/Apia"]
@@ -115,6 +116,14 @@ def test_what_are_no_quiet_hours_is_refused(text: object) -> None:
 def test_what_is_no_timing_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(Rejected):
         timing_of(fields)
+
+
+def test_what_a_format_cannot_tell_is_not_gathered_for_it() -> None:
+    check_gathering(Timing(), {"format": "mlflow"})
+    check_gathering(Timing("daily"), {"url": "https://a.test/"})
+    for timing in (Timing("daily"), Timing(None, QuietHours(time(22), time(7))), Timing(damp_minutes=5)):
+        with pytest.raises(Rejected):
+            check_gathering(timing, {"format": "mlflow"})
 
 
 @given(st.lists(st.integers(0, 400), max_size=40), st.integers(1, 60))
