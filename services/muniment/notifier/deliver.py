@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 OPERATOR: Final = "muniment|notifier"
 _OUTAGE_S: Final = 1.0
+_PER_LANE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ class Pace:
 
     @property
     def per_lane(self) -> int:
-        """Slots that one healthy subscription may hold."""
-        return max(1, self.workers // 4)
+        """Slots that one healthy subscription may hold: what is more than an endpoint expects is no use to anybody."""
+        return max(1, min(self.workers // 4, _PER_LANE))
 
     @property
     def for_degraded(self) -> int:

@@ -114,7 +114,7 @@ def target_of(url: str, policy: AddressPolicy) -> Target:
     return target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
     """A connection that waits for the next request to the same place."""
 

@@ -7,6 +7,9 @@ import dataclasses
 import tracemalloc
 from collections import Counter
 
+from muniment.notifier.ledger import Ledger
+from muniment.notifier.store import SQL
+
 from .conftest import PACE, Notifier, available
 from .receiver import Received, Receiver, answer
 
@@ -80,3 +83,43 @@ async def test_a_backlog_stays_in_the_ledger(notifier: Notifier) -> None:
         assert len(receiver.requests) == patient.per_lane
         assert running.deliverer._in_flight == patient.per_lane
         assert held < 4_000_000, "60 MB wait in the ledger"
+
+
+async def test_in_a_large_ledger_rows_are_found_by_their_ids(notifier: Notifier) -> None:
+    """Not by reading what is pending, which is little by statistics and may be much by now."""
+    async with notifier.running(deliver=False) as running:
+        subscription = await notifier.subscribe("http://127.0.0.1:9/")
+        await running.tell(available(1))
+        await notifier.pool.execute(
+            """
+            INSERT INTO delivery (id, subscription_id, event_seq, state)
+            SELECT gen_random_uuid(), $1, (SELECT max(seq) FROM event_feed), 'delivered' FROM generate_series(1, 20000)
+            """,
+            subscription,
+        )
+        await notifier.pool.execute("ANALYZE delivery")
+        ids = [row["id"] for row in await notifier.pool.fetch("SELECT id FROM delivery LIMIT 16")]
+        for name, arguments in (
+            ("settle", (ids, [1] * 16, ["delivered"] * 16, [None] * 16)),
+            ("renew", (ids, [1] * 16, 5.0)),
+        ):
+            plan = "\n".join(row[0] for row in await notifier.pool.fetch(f"EXPLAIN {SQL[name]}", *arguments))
+            assert "delivery_pkey" in plan
+            assert "delivery_due" not in plan, plan
+            assert "Seq Scan on delivery" not in plan, plan
+
+
+async def test_renewing_leases_waits_for_nobody(notifier: Notifier) -> None:
+    """Rows that are being settled are passed over: waiting for them could be waiting in a circle."""
+    async with notifier.running(deliver=False) as running:
+        subscription = await notifier.subscribe("http://127.0.0.1:9/")
+        await running.tell(available(1), available(2))
+        ledger = Ledger(notifier.pool)
+        held = {job.message.delivery_id: job.epoch for job in await ledger.lease({subscription: 2}, lease_s=1)}
+        first = next(iter(held))
+        async with notifier.pool.acquire() as other, other.transaction():
+            await other.execute("SELECT FROM delivery WHERE id = $1 FOR UPDATE", first)
+            async with asyncio.timeout(10):
+                await ledger.renew(held, 600)
+        far = "SELECT id FROM delivery WHERE due_at > now() + interval '500 s'"
+        assert [row["id"] for row in await notifier.pool.fetch(far)] == [one for one in held if one != first]

@@ -77,10 +77,15 @@ RETURNING d.id, d.subscription_id, d.lease_epoch, d.lease_epoch - d.retry_from A
 
 -- name: renew
 -- What was settled a moment ago and is due later than a lease keeps its time.
-UPDATE delivery d
-SET due_at = now() + $3 * interval '1 second'
-FROM unnest($1::uuid[], $2::int[]) AS v (id, epoch)
-WHERE d.id = v.id AND d.lease_epoch = v.epoch AND d.state = 'pending' AND d.due_at < now() + $3 * interval '1 second'
+-- What is being settled at this moment is passed over: two statements that lock rows in their own orders would wait for
+-- each other in a circle.
+WITH held AS (
+    SELECT d.id FROM delivery d
+    JOIN unnest($1::uuid[], $2::int[]) AS v (id, epoch) ON d.id = v.id AND d.lease_epoch = v.epoch
+    WHERE d.state NOT IN ('gathered', 'delivered', 'dead') AND d.due_at < now() + $3 * interval '1 second'
+    FOR NO KEY UPDATE OF d SKIP LOCKED
+)
+UPDATE delivery d SET due_at = now() + $3 * interval '1 second' FROM held h WHERE d.id = h.id
 
 -- name: insert_attempts
 INSERT INTO attempt (delivery_id, number, started_at, status, latency_ms, error, detail, excerpt, request_sha256)
@@ -93,12 +98,14 @@ FOR KEY SHARE OF d
 ON CONFLICT DO NOTHING
 
 -- name: settle
+-- Rows are found by their ids. Were the state asked for as the index of what is pending has it, that index would look
+-- cheaper where little is pending in a large ledger, and be read whole, with all that has just left it.
 UPDATE delivery d
 SET state = v.state,
     due_at = CASE WHEN v.state = 'pending' THEN now() + v.delay_s * interval '1 second' ELSE d.due_at END,
     finished_at = CASE WHEN v.state = 'pending' THEN NULL ELSE now() END
 FROM unnest($1::uuid[], $2::int[], $3::text[], $4::float8[]) AS v (id, epoch, state, delay_s)
-WHERE d.id = v.id AND d.lease_epoch = v.epoch AND d.state = 'pending'
+WHERE d.id = v.id AND d.lease_epoch = v.epoch AND d.state NOT IN ('gathered', 'delivered', 'dead')
 RETURNING d.id
 
 -- name: postpone
