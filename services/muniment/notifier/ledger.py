@@ -55,8 +55,6 @@ class Job:
     channel: str
     degraded: bool
     message: Message
-    failed: bool = False
-    """The attempt before it, of whichever delivery of the subscription, failed."""
     digest: bool = False
     """It tells of what was gathered."""
     quiet_hours: QuietHours | None = None
@@ -131,7 +129,6 @@ class Ledger:
                 tries=row["tries"],
                 channel=row["channel"],
                 degraded=row["degraded"],
-                failed=row["failed"],
                 digest=row["is_digest"],
                 quiet_hours=_quiet_hours(row["timing"]),
                 message=Message(
@@ -173,7 +170,7 @@ async def settle(connection: Connection, outcomes: Sequence[Outcome], failing_af
     health = {
         outcome.job.message.subscription_id: outcome.attempt
         for outcome in outcomes
-        if outcome.attempt.trouble or outcome.job.degraded or outcome.job.failed
+        if outcome.attempt.trouble or outcome.job.degraded
     }
     if not health:
         return []

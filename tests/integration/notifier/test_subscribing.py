@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from muniment.notifier import look_back, replays
+from muniment.notifier.ledger import Ledger
 
 from . import test_http
 from .conftest import Notifier, available, eventually
@@ -104,6 +106,7 @@ async def test_after_its_end_a_subscription_gets_nothing_and_says_so(api: Api) -
         assert (await api.call("GET", path)).json()["state"] == "expired"
         await api.running.tell(available(2))
         await other.wait_for(2)
+        assert await Ledger(api.notifier.pool).lease({uuid.UUID(made["id"]): 5}, lease_s=1) == []
         await api.notifier.settled("pending", "delivered", "delivered")
         assert len(receiver.requests) == 1
         refused = await api.call("POST", f"{path}/replay", {"after": 0})

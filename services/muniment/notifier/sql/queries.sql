@@ -68,7 +68,7 @@ FROM taken t, subscription s, event_feed e
 WHERE d.id = t.id AND s.id = d.subscription_id AND e.seq = d.event_seq
 RETURNING d.id, d.subscription_id, d.lease_epoch, d.lease_epoch - d.retry_from AS tries,
     coalesce(d.body, e.body) AS body, d.body IS NOT NULL AS is_digest, s.channel, s.config, s.timing,
-    s.degraded_since IS NOT NULL AS degraded, s.failed_since IS NOT NULL AS failed,
+    s.degraded_since IS NOT NULL AS degraded,
     ARRAY(
         SELECT sealed FROM subscription_secret x
         WHERE x.subscription_id = s.id AND (x.expires_at IS NULL OR x.expires_at > now())
