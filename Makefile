@@ -31,7 +31,7 @@ up: setup ## keep a stack running (Ctrl-C stops it); DATA=folder keeps its data
 	@$(BIN)/muniment up --data-dir $(DATA)
 
 test: setup ## set up what is missing and run the whole suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup ## measure this machine (JSON lines, kept in .bench); ONLY=name runs one benchmark, SECONDS= and COUNT= set its length
 	@mkdir -p .bench

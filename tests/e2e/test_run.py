@@ -68,6 +68,7 @@ async def fleet(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Async
         "MUNIMENT_KAFKA__GROUP_PREFIX": f"{name}.",
         "MUNIMENT_KAFKA__PARTITIONS": "2",
         "MUNIMENT_S3__BUCKET": f"models-{name}",
+        "MUNIMENT_AUDIT__BUCKET": f"audit-{name}",
         "MUNIMENT_INGEST__LANDING_BUCKETS": json.dumps([f"landing-{name}"]),
     }
     async with AsyncExitStack() as stack:

@@ -128,6 +128,7 @@ async def cluster(parts: Parts, folder: Path, name: str, *, replicas: int = 1) -
             "MUNIMENT_KAFKA__GROUP_PREFIX": f"{name}.",
             "MUNIMENT_KAFKA__PARTITIONS": "2",
             "MUNIMENT_S3__BUCKET": f"models-{name}",
+            "MUNIMENT_AUDIT__BUCKET": f"audit-{name}",
             "MUNIMENT_INGEST__LANDING_BUCKETS": json.dumps([f"landing-{name}"]),
             "MUNIMENT_NOTIFIER__SECRET_KEY": "bXVuaW1lbnQtdGVzdC1zZWFsaW5nLWtleS0zMmJ5dGU=",
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from muniment.contracts import topics
-from muniment.contracts.errors import Conflict
+from muniment.contracts.errors import Conflict, NotFound
 from muniment.ports.blobs import Location, ObjectLocked
 
 from .conftest import Outside, header, model_folder
@@ -171,6 +172,39 @@ async def test_the_audit_log_is_contiguous_and_its_root_fits(registry: Outside, 
     ]
     assert [leaf.hex() for leaf in leaves] == [record["leaf_hash"] for record in records]
     assert root(leaves).hex() == records[-1]["root_hash"]
+
+
+async def test_the_audit_log_is_published_in_its_bucket(registry: Outside, tmp_path: Path) -> None:
+    await registry.client.publish(model_folder(tmp_path / "run"), model="proven")
+    await registry.until_audited("models/proven/versions/1", "version.committed")
+    index = json.loads(registry.records(topics.AUDIT_LOG)[-1].value)["index"]
+    receipt = await until_published(registry, index)
+    origin, size, encoded = receipt.split("\n\n")[1].split("\n")
+    assert int(size) > index
+    assert origin == (await registry.client.audit_keys())["origin"]
+    assert base64.b64decode(encoded).hex() == (await registry.client.audit_consistency(0, int(size)))["to_root"]
+    bucket = registry.settings.audit.bucket
+    shown = await registry.store.read_whole(await registry.store.stat(bucket, "checkpoint"))
+    assert shown is not None
+    assert shown.decode().startswith(f"{origin}\n")
+    bundle = index // 256
+    width = f".p/{int(size) % 256}" if int(size) < (bundle + 1) * 256 else ""
+    stored = await registry.store.read_whole(await registry.store.stat(bucket, f"tile/entries/{bundle:03}{width}"))
+    entry = base64.b64decode(receipt.split("\n")[1].removeprefix("extra "))
+    assert stored is not None
+    assert entry in stored
+
+
+async def until_published(registry: Outside, index: int) -> str:
+    """The receipt of an entry, as soon as a checkpoint covers it."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await registry.client.audit_receipt(index)
+            except (Conflict, NotFound) as error:
+                if error.code not in {"audit_not_yet_published", "audit_not_published"}:
+                    raise
+            await asyncio.sleep(0.1)
 
 
 def root(leaves: list[bytes]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,9 @@ ALLOWED = {
     "runtime": {"contracts", "ports", "adapters"},
     "sdk": {"contracts"},
     "testing": LOWER,
-    "server": LOWER | SERVICES | {"sdk"},  # the demo is a user of the SDK
+    "verifier": set(),  # nothing of ours: it must not repeat a mistake of what it verifies
+    "witness": {"verifier"},
+    "server": LOWER | SERVICES | {"sdk", "verifier"},  # the demo is a user of the SDK
     "cli": {"contracts", "sdk", "server"},  # server late, inside the commands that start processes
     **dict.fromkeys(SERVICES, LOWER),
 }
@@ -83,6 +86,18 @@ def test_only_the_subscriber_and_the_composition_root_know_faststream() -> None:
         if name.split(".")[0] == "faststream"
     }
     assert found == FASTSTREAM
+
+
+def test_the_verifier_needs_the_standard_library_and_cryptography_alone() -> None:
+    allowed = {*sys.stdlib_module_names, "cryptography", "muniment"}
+    found = {
+        f"{file.relative_to(ROOT)}:{line} imports {name}"
+        for owner, file in modules()
+        if owner in {"verifier", "witness"}
+        for name, line in imports(file)
+        if name.split(".")[0] not in allowed
+    }
+    assert found == set()
 
 
 def test_domains_are_pure() -> None:

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from muniment.adapters.signing_keys import FileKeys, TextKeys
+from muniment.audit.bucket import LogBucket
 from muniment.audit.handlers import AppendEntries
 from muniment.audit.http import router
+from muniment.audit.keyring import Keyring
 from muniment.audit.lease import WriterLease
+from muniment.audit.log_http import add_keys, add_log
+from muniment.audit.published import PublishedLog
+from muniment.audit.publisher import Publisher
 from muniment.audit.store import AuditLog
 from muniment.contracts import topics
+from muniment.ports.signing import SigningKeys
 from muniment.runtime.delivery.handler import Route
 from muniment.runtime.service import Built, Deps, Service
+from muniment.runtime.settings import Settings
 
 
 def build(deps: Deps) -> Built:
     """The routing table. The lease takes a connection of the pool for as long as there is something to append."""
+    settings = deps.settings.audit
     lease = WriterLease(deps.pool)
+    keyring = Keyring(deps.transactions, kept_keys(deps.settings), settings.origin)
+    bucket = LogBucket(deps.blobs, deps.clock, settings.bucket, timedelta(seconds=settings.retention_s))
+    publisher = Publisher(deps.pool, bucket, keyring, deps.clock, deps.metrics)
+    routes = router(AuditLog(deps.pool))
+    add_log(routes, PublishedLog(deps.pool))
+    add_keys(routes, keyring, deps.clock)
     return Built(
-        routes=(Route(topics.AUDIT_REQUESTED, AppendEntries(lease)),),
-        router=router(AuditLog(deps.pool)),
-        tasks=(lease.keep,),
+        routes=(Route(topics.AUDIT_REQUESTED, AppendEntries(lease, publisher.wake)),),
+        router=routes,
+        tasks=(lease.keep, publisher.run),
     )
+
+
+def kept_keys(settings: Settings) -> SigningKeys:
+    """Where the log's private keys are: in the setting, else in `secrets/audit.key` of the data folder.
+
+    Raises `Misconfigured` (`signing_key_invalid`).
+    """
+    if (given := settings.audit.signing_keys) is not None:
+        return TextKeys(given.get_secret_value(), "MUNIMENT_AUDIT__SIGNING_KEYS")
+    return FileKeys(settings.data_dir / "secrets" / "audit.key")
 
 
 # One entry at a time would cost a version three transactions more, while its own events want the processor.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from muniment.audit import store
@@ -27,9 +27,13 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class AppendEntries(Handler[AuditRequested, Prepared]):
-    """Appends a batch of audit requests to the log, in one transaction with their records for the topic."""
+    """Appends a batch of audit requests to the log, in one transaction with their records for the topic.
+
+    `appended` is called when the batch is committed: to have it published.
+    """
 
     lease: WriterLease
+    appended: Callable[[], None] = lambda: None
 
     async def prepare(self, item: Incoming[AuditRequested]) -> Prepared:
         """Hold the writer's lease: outside the transaction, since standing in line for it may take a while."""
@@ -50,6 +54,7 @@ class AppendEntries(Handler[AuditRequested, Prepared]):
         if not entries:
             return
         await store.append(tx.connection, before, after, entries, epoch)
+        tx.after_commit(self.appended)
         for entry in entries:
             tx.emit(
                 entry.event(),

@@ -47,11 +47,11 @@ async def lock_log(connection: Connection, epoch: int) -> Head:
     # A statement of its own: one that waits for a row lock still sees the tables as they were before the wait.
     row = await connection.fetchrow(SQL["head_to_extend"])
     if row is None:
-        raise _damaged("the tree has no head at all", expected="a head of size 0", actual="none")
+        raise damaged("the tree has no head at all", expected="a head of size 0", actual="none")
     tree = Frontier(row["size"], tuple(row["frontier"]))
     last_root = row["last_root"] if row["size"] else tree.root()
     if not tree.root() == row["root"] == last_root:
-        raise _damaged(
+        raise damaged(
             f"the tree's head at size {row['size']} disagrees with itself or with its last entry",
             expected=f"root {tree.root().hex()}",
             actual=f"head {row['root'].hex()}, entry {'missing' if last_root is None else last_root.hex()}",
@@ -59,14 +59,20 @@ async def lock_log(connection: Connection, epoch: int) -> Head:
     return Head(tree, row["log_time"])
 
 
-def _damaged(what: str, *, expected: str, actual: str) -> Transient:
-    # Transient, so that requests wait for the repair: dead letters would leave their operations without entries.
+_REPAIR: Final = "restore the tables from a backup or the audit-log topic; what waits is then appended and published"
+
+
+def damaged(what: str, *, expected: str, actual: str, hint: str = _REPAIR) -> Transient:
+    """The refusal (`audit_log_damaged`) to go on with a log whose parts disagree.
+
+    Transient, so that requests wait for the repair: dead letters would leave their operations without entries.
+    """
     return Transient(
         "audit_log_damaged",
         f"the audit log was changed by other hands and is not added to: {what}",
         expected=expected,
         actual=actual,
-        hint="restore the tables from a backup or the audit-log topic; what waits is then appended",
+        hint=hint,
     )
 
 
@@ -98,7 +104,7 @@ async def append(connection: Connection, before: Head, after: Head, entries: Seq
             SQL["insert_head"], tree.size, before.tree.size, tree.root(), list(tree.nodes), after.log_time, epoch
         )
     except asyncpg.UniqueViolationError as error:
-        raise _damaged(
+        raise damaged(
             "a place behind its head is taken", expected=f"nothing from index {before.tree.size} on", actual=str(error)
         ) from error
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from contextlib import nullcontext
 from typing import Final
 from uuid import UUID
 
+from muniment.adapters.kafka_guest import GuestPublisher
 from muniment.contracts.topics import NOTIFIER
 from muniment.notifier.addresses import AddressPolicy, policy_for
-from muniment.notifier.channels import Channel
+from muniment.notifier.channels.all import channels_of
 from muniment.notifier.deliver import Deliverer, Observer, Pace
 from muniment.notifier.domain import TOPICS
 from muniment.notifier.feed import Feed
@@ -20,7 +22,6 @@ from muniment.notifier.outbound import Outbound
 from muniment.notifier.prune import Pruner
 from muniment.notifier.sealing import Sealer, load_key
 from muniment.notifier.subscriptions import TESTS_AT_ONCE, Subscriptions
-from muniment.notifier.webhook import WebhookChannel
 from muniment.runtime.delivery.handler import Route
 from muniment.runtime.metrics import Metrics
 from muniment.runtime.service import Built, Deps, Service
@@ -35,7 +36,8 @@ def build(deps: Deps) -> Built:
         connections=settings.workers + TESTS_AT_ONCE,
     )
     sealer = Sealer(load_key(settings.secret_key, deps.settings.data_dir))
-    channels: Mapping[str, Channel] = {"webhook": WebhookChannel(outbound, sealer, settings.timeout_s)}
+    guest = None if deps.kafka is None else GuestPublisher(deps.kafka)
+    channels = channels_of(deps.settings, outbound, sealer, guest)
     feed = Feed(deps.pool)
     deliverer = Deliverer(
         Ledger(deps.pool),
@@ -52,7 +54,7 @@ def build(deps: Deps) -> Built:
         feed.wake()
 
     async def deliver() -> None:
-        async with outbound:
+        async with outbound, guest or nullcontext():
             await deliverer.run()
 
     subscriptions = Subscriptions(deps.transactions, channels, sealer, deps.clock, wake, settings.timeout_s)

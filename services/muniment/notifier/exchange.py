@@ -33,7 +33,7 @@ class Exchange:
 async def exchange(channel: Channel, message: Message, clock: Clock, deadline_s: float) -> Exchange:
     """Send once. Whatever happens is in the result: nothing of one delivery reaches another."""
     done = await _exchange(channel, message, clock, deadline_s)
-    if done.request is None:
+    if done.request is None or done.attempt.skipped:
         return done
     digest = sha256(done.request.body.encode()).hexdigest()
     return replace(done, attempt=replace(done.attempt, request_sha256=digest))
@@ -49,6 +49,8 @@ async def _exchange(channel: Channel, message: Message, clock: Clock, deadline_s
     request: Request | None = None
     try:
         request = channel.request(message, started_at)
+        if request.skipped is not None:
+            return Exchange(Attempt(started_at, _ms_since(began), detail=request.skipped[:500], skipped=True), request)
         async with asyncio.timeout(deadline_s + 1.0):  # channels keep the deadline; this holds them to it
             answer = await channel.send(request)
     except MunimentError as error:
@@ -65,6 +67,7 @@ async def _exchange(channel: Channel, message: Message, clock: Clock, deadline_s
         detail="redirects are not followed: subscribe with the final URL" if redirect else None,
         excerpt=excerpt(answer.body),
         retry_after_s=retry_after_s(answer.headers.get("retry-after"), clock.now()),
+        permanent=answer.permanent,
     )
     return Exchange(attempt, request, answer)
 

@@ -53,6 +53,9 @@ def router(subscriptions: Subscriptions, feed: Feed) -> APIRouter:
     routes = APIRouter(tags=["notifications"])
     pool = subscriptions.transactions.pool
 
+    async def seen(found: store.Subscription) -> SubscriptionSeen:
+        return subscription_seen(found, (await store.public_keys(pool, [found])).get(found.id, ()))
+
     @routes.post("/subscriptions", status_code=201)
     async def create_subscription(
         request: Request,
@@ -63,14 +66,20 @@ def router(subscriptions: Subscriptions, feed: Feed) -> APIRouter:
         """Subscribe. Every matching event that is committed after the answer is delivered."""
         made, secret = await subscriptions.create(wanted, By(writer, cause_of(request)))
         response.headers["etag"] = etag(made)
-        return SubscriptionCreated(**subscription_fields(made), secret=secret)
+        keys = await store.public_keys(pool, [made])
+        return SubscriptionCreated(**subscription_fields(made, keys.get(made.id, ())), secret=secret)
 
     @routes.get("/subscriptions")
     async def list_subscriptions(_writer: Writer, page: Paged) -> SubscriptionPage:
         """All subscriptions, newest first."""
         after = page.after(datetime, UUID)
         rows = await store.page(pool, None if after is None else (after[0], after[1]), page.fetch)
-        answer = page.answer(rows, item=subscription_seen, key=lambda row: (row.created_at, row.id))
+        keys = await store.public_keys(pool, rows)
+        answer = page.answer(
+            rows,
+            item=lambda row: subscription_seen(row, keys.get(row.id, ())),
+            key=lambda row: (row.created_at, row.id),
+        )
         return SubscriptionPage.model_validate(answer)
 
     @routes.get("/subscriptions/{subscription_id}")
@@ -78,7 +87,7 @@ def router(subscriptions: Subscriptions, feed: Feed) -> APIRouter:
         """One subscription; its ETag is for If-Match."""
         found = await store.get(pool, subscription_id)
         response.headers["etag"] = etag(found)
-        return subscription_seen(found)
+        return await seen(found)
 
     @routes.patch("/subscriptions/{subscription_id}")
     async def change_subscription(
@@ -93,7 +102,7 @@ def router(subscriptions: Subscriptions, feed: Feed) -> APIRouter:
         by = By(writer, cause_of(request))
         changed = await subscriptions.change(subscription_id, wanted, by, if_match=if_match)
         response.headers["etag"] = etag(changed)
-        return subscription_seen(changed)
+        return await seen(changed)
 
     @routes.delete("/subscriptions/{subscription_id}", status_code=204)
     async def delete_subscription(
@@ -111,8 +120,7 @@ def router(subscriptions: Subscriptions, feed: Feed) -> APIRouter:
         wanted: Annotated[SecretWanted, Depends(body(SecretWanted))],
     ) -> SecretCreated:
         """Make a new signing secret. Both sign until the old one ends, so that receivers can change in their time."""
-        secret, old_until = await subscriptions.rotate(subscription_id, wanted, By(writer, cause_of(request)))
-        return SecretCreated(secret=secret, old_valid_until=old_until)
+        return await subscriptions.rotate(subscription_id, wanted, By(writer, cause_of(request)))
 
     @routes.post("/subscriptions/{subscription_id}/test")
     async def run_subscription_test(_writer: Writer, subscription_id: UUID) -> TrialSeen:

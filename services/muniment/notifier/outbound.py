@@ -72,6 +72,8 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    permanent: bool = False
+    """A refusal for good: asking again would give the same."""
 
 
 _PORTS: Final = {"http": 80, "https": 443}

@@ -32,11 +32,15 @@ class Attempt:
     excerpt: str | None = None
     """The start of the answer's body."""
     retry_after_s: float | None = None
+    permanent: bool = False
+    """The receiver refused it for good."""
+    skipped: bool = False
+    """There was nothing to send; `detail` says why."""
 
     @property
     def delivered(self) -> bool:
-        """Whether the receiver took it: 2xx and nothing else."""
-        return self.status is not None and 200 <= self.status < 300
+        """Whether the receiver took it (2xx and nothing else), or there was nothing to take."""
+        return self.skipped or (self.status is not None and 200 <= self.status < 300)
 
     @property
     def trouble(self) -> str | None:
@@ -65,7 +69,7 @@ def judge(attempt: Attempt, *, tries: int, scale: float, jitter: float) -> Verdi
         return Verdict("delivered")
     if attempt.status == 410:
         return Verdict("dead", disable=True)
-    if tries >= len(DELAYS_S):
+    if attempt.permanent or tries >= len(DELAYS_S):
         return Verdict("dead")
     delay = DELAYS_S[tries] * scale * (1 - _JITTER + 2 * _JITTER * jitter)
     return Verdict("pending", max(delay, min(attempt.retry_after_s or 0.0, RETRY_AFTER_MAX_S)))

@@ -1,10 +1,9 @@
-"""Signing secrets at rest: AES-256-GCM under one key of the deployment, bound to the row they belong to."""
+"""Secrets at rest (of signatures, and secret URLs): AES-256-GCM under one key, bound to the row they belong to."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import os
 import secrets
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
 from muniment.contracts.errors import Misconfigured
+from muniment.runtime.secret_files import kept_secret
 
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -39,9 +39,9 @@ class Sealer:
         except (InvalidTag, ValueError) as error:
             raise Misconfigured(
                 "secret_unreadable",
-                "a signing secret does not open with the present key",
+                "a secret does not open with the present key",
                 hint="restore the key it was sealed with (secrets/notifier.key or MUNIMENT_NOTIFIER__SECRET_KEY), "
-                "or give the subscription a new secret",
+                "or give the subscription a new secret or URL",
             ) from error
 
 
@@ -58,25 +58,11 @@ def load_key(setting: SecretStr | None, data_dir: Path) -> bytes:
     if setting is not None:
         return _decoded(setting.get_secret_value(), "MUNIMENT_NOTIFIER__SECRET_KEY")
     path = data_dir / "secrets" / "notifier.key"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    text = base64.b64encode(secrets.token_bytes(_KEY_BYTES))
-    if not path.exists():
-        try:
-            handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(draft, path)  # whole or not at all, and the first of two starters wins
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink(missing_ok=True)
-    return _decoded(path.read_text("ascii"), str(path))
+    kept = kept_secret(path, lambda: base64.b64encode(secrets.token_bytes(_KEY_BYTES)))
+    return _decoded(kept, str(path))
 
 
-def _decoded(text: str, where: str) -> bytes:
+def _decoded(text: str | bytes, where: str) -> bytes:
     try:
         key = base64.b64decode(text.strip(), validate=True)
     except (binascii.Error, ValueError):

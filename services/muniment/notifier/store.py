@@ -96,12 +96,16 @@ async def create(
     config: Mapping[str, Any],
     wanted: Filter,
     owner: str,
-    sealed_secret: bytes,
+    sealed_secret: bytes | None,
+    public_key: str | None = None,
     now: datetime,
     timing: Timing = Timing(),  # noqa: B008  # reason: frozen
     expires_at: datetime | None = None,
 ) -> Subscription:
-    """Store a new subscription. Raises `Conflict` (`subscription_exists`, `subscription_limit`)."""
+    """Store a new subscription, with the public half of its secret where there is one.
+
+    Raises `Conflict` (`subscription_exists`, `subscription_limit`).
+    """
     await connection.execute(SQL["bump_subscriptions"])
     count = await connection.fetchval(SQL["count_subscriptions"])
     if count >= MAX_SUBSCRIPTIONS:
@@ -122,7 +126,8 @@ async def create(
     )
     if row is None:
         raise _taken(name)
-    await connection.execute(SQL["insert_secret"], subscription_id, sealed_secret, now)
+    if sealed_secret is not None:
+        await connection.execute(SQL["insert_secret"], subscription_id, sealed_secret, now, public_key)
     return _subscription(row)
 
 
@@ -188,11 +193,26 @@ async def expire(connection: Connection, now: datetime) -> Sequence[Subscription
 
 
 async def rotate(
-    connection: Connection, subscription_id: UUID, sealed_secret: bytes, *, now: datetime, old_until: datetime
+    connection: Connection,
+    subscription_id: UUID,
+    sealed_secret: bytes,
+    *,
+    public_key: str | None = None,
+    now: datetime,
+    old_until: datetime,
 ) -> None:
     """Add a new secret; the last one stays live until `old_until`, earlier ones go."""
     await connection.execute(SQL["expire_secrets"], subscription_id, old_until)
-    await connection.execute(SQL["insert_secret"], subscription_id, sealed_secret, now)
+    await connection.execute(SQL["insert_secret"], subscription_id, sealed_secret, now, public_key)
+
+
+async def public_keys(pool: Pool, subscriptions: Sequence[Subscription]) -> dict[UUID, list[str]]:
+    """The public keys that verify now, newest first, of those subscriptions that have any."""
+    keys: dict[UUID, list[str]] = {}
+    if signing := [one.id for one in subscriptions if one.config.get("signing") == "ed25519"]:
+        for row in await pool.fetch(SQL["public_keys"], signing):
+            keys.setdefault(row["subscription_id"], []).append(row["public_key"])
+    return keys
 
 
 async def live_secrets(pool: Pool, subscription_id: UUID) -> tuple[bytes, ...]:

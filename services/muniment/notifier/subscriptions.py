@@ -18,28 +18,38 @@ from muniment.contracts.events import Cause, Change
 from muniment.contracts.identity import Principal
 from muniment.contracts.model import Payload, Timestamp, Word, rfc3339
 from muniment.notifier import ledger, replays, store
-from muniment.notifier.channels import Channel, Message
+from muniment.notifier.channels import TEST_TYPE, Channel, Message
+from muniment.notifier.channels.signing import public_key_of
 from muniment.notifier.domain import FILTER_FIELDS, Filter, filter_of, structured_json
 from muniment.notifier.exchange import Exchange, exchange
 from muniment.notifier.handlers import Wake
 from muniment.notifier.outbound import MAX_URL
 from muniment.notifier.replays import Types, Wishes
-from muniment.notifier.sealing import Sealer, new_secret
+from muniment.notifier.sealing import Sealer
 from muniment.notifier.store import SQL, Subscription
 from muniment.notifier.timing import MAX_DAMP_MINUTES, TIMING_FIELDS, DigestEvery, Timing, timing_of
+from muniment.notifier.views import SecretCreated
 from muniment.ports.clock import Clock
 from muniment.runtime.delivery.transaction import Transactions, Tx
 
 TESTS_AT_ONCE: Final = 4
-_TEST_TYPE: Final = "muniment.subscription-test.v1"
+CHANNEL_FIELDS: Final = ("url", "email", "topic", "format", "signing", "title")
+"""Settings of channels; each channel says which are its own."""
 
 Name = Annotated[Word, Field(min_length=1)]
 Url = Annotated[StrictStr, Field(max_length=MAX_URL)]
 DampMinutes = Annotated[StrictInt, Field(ge=1, le=MAX_DAMP_MINUTES)]
 
 
+ChannelName = Literal["webhook", "slack", "teams", "email", "kafka", "apprise"]
+Format = Literal["cloudevents", "mlflow"]
+
+
 class SubscriptionWanted(Payload):
     """A new subscription. Filters that are left out let everything through; `model` and `branch` are globs.
+
+    `url` is for webhook, slack, teams and apprise, `email` and `topic` (of Kafka) for theirs; `format` and `signing`
+    are a webhook's; `title` is what a message for people is headed with, e.g. `{model} {number} is out`.
 
     `tags` are `KEY` or `KEY=VALUE`, `metrics` conditions like `accuracy >= 0.95`; all of them must be met. After
     `expires_at` nothing is delivered. With `digest` events are told together by the hour or day, and never in
@@ -48,8 +58,13 @@ class SubscriptionWanted(Payload):
     """
 
     name: Name
-    channel: Literal["webhook"] = "webhook"
-    url: Url
+    channel: ChannelName = "webhook"
+    url: Url | None = None
+    email: Word | None = None
+    topic: Word | None = None
+    format: Format | None = None
+    signing: Literal["hmac", "ed25519"] | None = None
+    title: Word | None = None
     types: Types = ()
     model: Word | None = None
     branch: Word | None = None
@@ -64,10 +79,17 @@ class SubscriptionWanted(Payload):
 
 
 class SubscriptionChange(Payload):
-    """What is to be different; fields that are left out stay. null takes a filter, the expiry or a timing away."""
+    """What is to be different; fields that are left out stay.
+
+    null takes a filter, the title, the expiry or a timing away.
+    """
 
     name: Name | None = None
     url: Url | None = None
+    email: Word | None = None
+    topic: Word | None = None
+    format: Format | None = None
+    title: Word | None = None
     types: Types | None = None
     model: Word | None = None
     branch: Word | None = None
@@ -108,19 +130,22 @@ class Subscriptions:
     timeout_s: float
     tests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TESTS_AT_ONCE))
 
-    async def create(self, wanted: SubscriptionWanted, by: By) -> tuple[Subscription, str]:
-        """The new subscription and its signing secret, which is told here and never again.
+    async def create(self, wanted: SubscriptionWanted, by: By) -> tuple[Subscription, str | None]:
+        """The new subscription, and the secret it shares with its receiver, if any: told here and never again.
 
-        Raises `Rejected` (`filter_invalid`, `url_invalid`, `address_refused`) and `Conflict` (`subscription_exists`,
-        `subscription_limit`).
+        Raises `Rejected` (`filter_invalid`, `url_invalid`, `address_refused`, `setting_unknown` and what else the
+        channel refuses) and `Conflict` (`subscription_exists`, `subscription_limit`, `channel_unknown`).
         """
         accepted = filter_of(wanted.model_dump(include=set(FILTER_FIELDS)))
         timing = timing_of(wanted.model_dump(include=set(TIMING_FIELDS)))
         check_expiry(wanted.expires_at, self.clock.now())
-        config = self.channels[wanted.channel].checked({"url": wanted.url})
-        check_gathering(timing, config)
-        secret = new_secret()
+        channel = self._channel(wanted.channel)
         subscription_id = uuid.uuid4()
+        given = wanted.model_dump(include=set(CHANNEL_FIELDS), exclude_none=True)
+        config = channel.checked(given, subscription_id, {})
+        check_gathering(timing, config)
+        secret = channel.new_secret(config)
+        public_key = public_key_of(secret)
         async with self.transactions.begin() as tx:
             made = await store.create(
                 tx.connection,
@@ -130,13 +155,14 @@ class Subscriptions:
                 config=config,
                 wanted=accepted,
                 owner=by.principal.operator,
-                sealed_secret=self.sealer.seal(secret, subscription_id),
+                sealed_secret=None if secret is None else self.sealer.seal(secret, subscription_id),
+                public_key=public_key,
                 now=tx.now,
                 timing=timing,
                 expires_at=wanted.expires_at,
             )
             _audit(tx, "created", made.id, by, _changes({}, self._facts(made)))
-        return made, secret
+        return made, None if public_key else secret
 
     async def change(
         self, subscription_id: uuid.UUID, wanted: SubscriptionChange, by: By, *, if_match: str | None
@@ -146,7 +172,7 @@ class Subscriptions:
         Raises what `create` raises, `NotFound`, and `PreconditionFailed` (`version_mismatch`).
         """
         given = wanted.model_dump(include=set(wanted.model_fields_set))
-        for name in ("name", "url", "paused"):
+        for name in ("name", "url", "email", "topic", "format", "paused"):
             if name in given and given[name] is None:
                 raise Rejected("schema_invalid", f"{name}: it cannot be null", expected="a value, or no field at all")
         async with self.transactions.begin() as tx:
@@ -170,17 +196,35 @@ class Subscriptions:
             await store.delete(tx.connection, found.id, tx.now)
             _audit(tx, "deleted", found.id, by, _changes(self._facts(found), {}))
 
-    async def rotate(self, subscription_id: uuid.UUID, wanted: SecretWanted, by: By) -> tuple[str, datetime]:
-        """A new secret, told here and never again, and until when the old one signs too. Raises `NotFound`."""
-        secret = new_secret()
+    async def rotate(self, subscription_id: uuid.UUID, wanted: SecretWanted, by: By) -> SecretCreated:
+        """A new secret, told here and never again, and until when the old one signs too.
+
+        Raises `NotFound` and `Conflict` (`channel_unknown`, `secret_unused`).
+        """
         async with self.transactions.begin() as tx:
             found = await store.lock(tx.connection, subscription_id)
+            secret = self._channel(found.channel).new_secret(found.config)
+            if secret is None:
+                raise Conflict(
+                    "secret_unused",
+                    f"a {found.channel} subscription signs nothing",
+                    expected="a webhook",
+                    actual=found.channel,
+                    hint="where its URL has leaked, make a new one there and change the subscription's",
+                )
             old_until = tx.now + timedelta(hours=wanted.old_valid_hours)
-            sealed = self.sealer.seal(secret, found.id)
-            await store.rotate(tx.connection, found.id, sealed, now=tx.now, old_until=old_until)
+            key = public_key_of(secret)
+            await store.rotate(
+                tx.connection,
+                found.id,
+                self.sealer.seal(secret, found.id),
+                public_key=key,
+                now=tx.now,
+                old_until=old_until,
+            )
             change = Change(path="secret.old_valid_until", after=rfc3339(old_until))
             _audit(tx, "secret-rotated", found.id, by, [change])
-        return secret, old_until
+        return SecretCreated(secret=None if key else secret, public_key=key, old_valid_until=old_until)
 
     async def retry(self, delivery_id: uuid.UUID, by: By) -> None:
         """Deliver a dead or waiting delivery now. Raises `NotFound`, `Conflict`."""
@@ -206,9 +250,7 @@ class Subscriptions:
         Raises `NotFound` and `Conflict` (`channel_unknown`).
         """
         found = await store.get(self.transactions.pool, subscription_id)
-        channel = self.channels.get(found.channel)
-        if channel is None:
-            raise Conflict("channel_unknown", f"there is no channel {found.channel!r} here")
+        channel = self._channel(found.channel)
         message = Message(
             delivery_id=uuid.uuid4(),
             subscription_id=found.id,
@@ -219,13 +261,23 @@ class Subscriptions:
         async with self.tests:
             return await exchange(channel, message, self.clock, self.timeout_s)
 
+    def _channel(self, name: str) -> Channel:
+        """The channel of this name. Raises `Conflict` (`channel_unknown`)."""
+        channel = self.channels.get(name)
+        if channel is None:
+            raise Conflict(
+                "channel_unknown", f"there is no channel {name!r} here", expected=", ".join(self.channels), actual=name
+            )
+        return channel
+
     def _changed(self, found: Subscription, given: Mapping[str, Any]) -> Subscription:
         wishes = {name: given[name] for name in FILTER_FIELDS if name in given}
         changed = replace(found, filter=filter_of({**found.filter.fields(), **wishes}) if wishes else found.filter)
         if "name" in given:
             changed = replace(changed, name=given["name"])
-        if "url" in given:
-            changed = replace(changed, config=self.channels[found.channel].checked({"url": given["url"]}))
+        if settings := {name: given[name] for name in CHANNEL_FIELDS if name in given}:
+            checked = self._channel(found.channel).checked(settings, found.id, found.config)
+            changed = replace(changed, config=checked)
         if given.get("paused") is True and found.state == "active":
             changed = replace(changed, state="paused")
         if given.get("paused") is False:
@@ -334,7 +386,7 @@ def _test_event(found: Subscription, now: datetime) -> CloudEvent:
     return CloudEvent(
         id=str(uuid.uuid4()),
         source="/muniment/notifier",
-        type=_TEST_TYPE,
+        type=TEST_TYPE,
         data=json.dumps(data, ensure_ascii=False).encode(),
         time=rfc3339(now),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -27,6 +28,14 @@ class SubscriptionSeen(BaseModel):
     name: str
     channel: str
     url: str | None
+    """Where it goes; of a URL that is itself a secret only the origin."""
+    email: str | None
+    topic: str | None
+    format: str | None
+    signing: str | None
+    title: str | None
+    public_keys: list[str]
+    """What Ed25519 signatures verify with, newest first: two while one replaces the other."""
     types: list[str]
     model: str | None
     branch: str | None
@@ -50,9 +59,9 @@ class SubscriptionSeen(BaseModel):
 
 
 class SubscriptionCreated(SubscriptionSeen):
-    """A new subscription. `secret` signs its deliveries; it is in this answer and nowhere else."""
+    """A new subscription. A `secret` is in this answer and nowhere else; null where none is shared with receivers."""
 
-    secret: str
+    secret: str | None
 
 
 class SubscriptionPage(BaseModel):
@@ -63,9 +72,13 @@ class SubscriptionPage(BaseModel):
 
 
 class SecretCreated(BaseModel):
-    """A new signing secret, in this answer and nowhere else; until `old_valid_until` the old one signs beside it."""
+    """A new signing secret, in this answer and nowhere else; until `old_valid_until` the old one signs beside it.
 
-    secret: str
+    Where signatures are Ed25519 the secret stays here, and `public_key` is what receivers verify with.
+    """
+
+    secret: str | None
+    public_key: str | None
     old_valid_until: Timestamp
 
 
@@ -109,10 +122,11 @@ class DeliveryPage(BaseModel):
 
 
 class RequestSeen(BaseModel):
-    """What was sent."""
+    """What was sent, and how: POST, SMTP (the body is the whole mail), PRODUCE (to Kafka) or NOTIFY (by Apprise)."""
 
-    method: Literal["POST"] = "POST"
+    method: str
     url: str
+    """Of a URL that is itself a secret only the origin."""
     headers: dict[str, str]
     body: str
 
@@ -154,12 +168,19 @@ class EventPage(BaseModel):
     cursor: int
 
 
-def subscription_fields(subscription: Subscription) -> dict[str, Any]:
+def subscription_fields(subscription: Subscription, public_keys: Sequence[str] = ()) -> dict[str, Any]:
     """The fields of `SubscriptionSeen`."""
-    wanted = subscription.filter
+    wanted, config = subscription.filter, subscription.config
+    webhook = subscription.channel == "webhook"
     return {
         **{name: getattr(subscription, name) for name in SubscriptionSeen.model_fields if hasattr(subscription, name)},
-        "url": subscription.config.get("url"),
+        "url": config.get("url", config.get("shown_url")),
+        "email": config.get("email"),
+        "topic": config.get("topic"),
+        "format": config.get("format", "cloudevents" if webhook else None),
+        "signing": config.get("signing", "hmac" if webhook else None),
+        "title": config.get("title"),
+        "public_keys": list(public_keys),
         "types": sorted(wanted.types),
         "model": wanted.model,
         "branch": wanted.branch,
@@ -172,9 +193,9 @@ def subscription_fields(subscription: Subscription) -> dict[str, Any]:
     }
 
 
-def subscription_seen(subscription: Subscription) -> SubscriptionSeen:
+def subscription_seen(subscription: Subscription, public_keys: Sequence[str] = ()) -> SubscriptionSeen:
     """The subscription as writers see it."""
-    return SubscriptionSeen(**subscription_fields(subscription))
+    return SubscriptionSeen(**subscription_fields(subscription, public_keys))
 
 
 def delivery_seen(record: DeliveryRecord) -> DeliverySeen:
@@ -214,7 +235,13 @@ def trial_seen(result: Exchange) -> TrialSeen:
         latency_ms=attempt.latency_ms,
         error=attempt.error,
         detail=attempt.detail,
-        request=request and RequestSeen(url=request.url, headers=dict(request.headers), body=request.body),
+        request=request
+        and RequestSeen(
+            method=request.method,
+            url=request.shown_url or request.url,
+            headers=dict(request.headers),
+            body=request.body,
+        ),
         answer=answer
         and AnswerSeen(
             status=answer.status,

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from muniment.contracts import topics
 from muniment.registry import http
+from muniment.registry.attesting import Attesting
 from muniment.registry.branches import Branches
 from muniment.registry.bytes_check import CommittedBytes
 from muniment.registry.candidates import Candidates
@@ -35,6 +36,8 @@ from muniment.registry.reverting import Reverting
 from muniment.registry.scrubbing.forcing import ForcedDownloads
 from muniment.registry.scrubbing.wiring import scrubbing
 from muniment.registry.sealing import Sealer
+from muniment.registry.signature_checks import SignatureChecks
+from muniment.registry.signatures import load_signing_key, load_trust
 from muniment.registry.track_changes import TrackChanges
 from muniment.registry.tracks import Tracks
 from muniment.runtime.delivery.handler import Route
@@ -45,7 +48,9 @@ from muniment.runtime.service import Built, Deps, Service
 def build(deps: Deps) -> Built:
     """Wire handlers, HTTP and the keeper. Raises `Misconfigured` where unsigned reports would be taken from afar."""
     settings = deps.settings.registry
-    sealer = Sealer(deps.blobs, deps.clock, deps.settings.s3.bucket)
+    trust = load_trust(settings.signatures)
+    signing_key = load_signing_key(settings.signatures, deps.settings.data_dir)
+    sealer = Sealer(deps.blobs, deps.clock, deps.settings.s3.bucket, trust)
     tracks = Tracks(deps.pool, settings)
     reports = KeepReports(producers_of(deps.settings, deps.identity))
     committing = CommitValidated(sealer, tracks, deps.transactions)
@@ -72,6 +77,12 @@ def build(deps: Deps) -> Built:
     http.add_deleting(router, reads, Deleting(changes), Collecting(deps.transactions, deps.blobs, deps.clock))
     http.add_comparing(router, Comparisons(deps.pool, deps.blobs, settings.compare_max_bytes))
     http.add_scrubbing(router, scrub.passes, scrub.replacing)
+    http.add_signatures(
+        router,
+        reads,
+        Attesting(deps.pool, deps.blobs, signing_key, settings.signatures.builder_id),
+        SignatureChecks(changes, deps.blobs, deps.clock, trust),
+    )
     http.add_versions(router, reads, ForcedDownloads(deps.transactions, reads))
     return Built(
         routes=(

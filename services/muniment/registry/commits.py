@@ -143,7 +143,10 @@ def _announce(tx: Tx, new: NewVersion, cause: Cause) -> None:
         Change(path="stability", after=new.stability),
         Change(path="manifest", after={"bucket": manifest.bucket, "version_id": manifest.version_id}),
     ]
-    said = {"description": publication.description, "tags": publication.tags}
+    signature = new.commit.sealed.signature
+    said = {"description": publication.description, "tags": publication.tags, "signature": signature.as_json()}
+    if signature.status == "unsigned":
+        del said["signature"]
     changes += whole({path: value for path, value in said.items() if value})
     _entry(tx, new.commit, cause, "version.committed", resource, changes)
 

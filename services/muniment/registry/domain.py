@@ -14,6 +14,7 @@ from muniment.contracts.errors import Conflict, Rejected
 from muniment.contracts.events import Authentication, ModelValidated, Stability
 from muniment.contracts.ids import MAIN, ModelName, VersionId, model_key
 from muniment.contracts.manifest import Manifest, ManifestFile, manifest_bytes, manifest_id
+from muniment.contracts.oms.judging import UNSIGNED, Judgement
 from muniment.ports.blobs import Location
 
 PRODUCTION: Final = "production"
@@ -25,7 +26,8 @@ class Track:
     """Where versions are kept and under which rules. `retention_s` is counted from the commit.
 
     `bucket` is where releases go (None: the default one); `formats` is what files may be (None: anything); `checks`
-    must have been passed by what is promoted on the track or released into it.
+    must have been passed by what is promoted on the track or released into it; `signature_required` asks for a verified
+    signature over all files of whatever is published, promoted or released there.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Track:
     bucket: str | None = None
     formats: frozenset[str] | None = None
     checks: tuple[str, ...] = ()
+    signature_required: bool = False
 
     def check_formats(self, formats: Iterable[tuple[str, str]]) -> None:
         """Raise `Rejected` (`format_not_allowed`) for the first (path, format) that the track does not take."""
@@ -46,6 +49,18 @@ class Track:
                     actual=found,
                     hint="convert the file, or choose another track: --track NAME",
                 )
+
+    def check_signature(self, status: str, code: str | None, uncovered: int) -> None:
+        """Raise `Conflict` (`signature_required`) for a signature that came out otherwise than the track asks for."""
+        if not self.signature_required or (status == "verified" and not uncovered):
+            return
+        raise Conflict(
+            "signature_required",
+            f"the track {self.name!r} takes what is signed by a signer it trusts, and nothing else",
+            expected="a verified signature over every file",
+            actual=signature_text(status, code, uncovered),
+            hint="sign the files with a trusted key and publish them with model.sig, or choose another track",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +80,7 @@ class Sealed:
     draft: Draft
     manifest: Location
     locked_until: datetime
+    signature: Judgement = UNSIGNED
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +190,12 @@ def draft(publication: ModelValidated, tracks: Mapping[str, Track]) -> Draft:
     )
     text = manifest_bytes(Manifest(model=publication.model, files=files, facts=publication.facts))
     return Draft(publication, text, manifest_id(text), track)
+
+
+def signature_text(status: str, code: str | None, uncovered: int) -> str:
+    """How a signature came out, in a few words."""
+    left_out = f", {uncovered} files left out" if uncovered else ""
+    return status + left_out + ("" if code is None else f" ({code})")
 
 
 def find_track(tracks: Mapping[str, Track], name: str) -> Track:

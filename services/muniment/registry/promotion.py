@@ -38,8 +38,9 @@ from muniment.registry.references import find_version
 from muniment.registry.release_records import version_files
 from muniment.registry.scrubbing.rules import integrity_gate
 from muniment.registry.sealing import Sealer
+from muniment.registry.signature_reads import outcome_of
 from muniment.registry.store import POINTERS, RELEASES, SCRUBBING, SQL, track_of
-from muniment.registry.track_rules import check_gates
+from muniment.registry.track_rules import check_gates, signature_gates
 from muniment.registry.tracks import Tracks
 
 _TRIES = 5
@@ -332,7 +333,11 @@ async def _gates(
     contract = contract_of(await contract_row(source, model_id))
     track = track_of(await source.fetchrow(RELEASES["track"], target["track"]))
     baseline = None if now is None else await values_of(source, model_id, now["number"])
-    return (*gating.judge_gates(contract, candidate, baseline), *check_gates(track, candidate.checks))
+    return (
+        *gating.judge_gates(contract, candidate, baseline),
+        *check_gates(track, candidate.checks),
+        *signature_gates(track, *await outcome_of(source, target)),
+    )
 
 
 def _shut(what: str, target: asyncpg.Record, gates: Sequence[Gate]) -> Conflict:

@@ -20,6 +20,7 @@ from muniment.registry.references import find_model, find_number, find_version
 from muniment.registry.release_reads import file_row, files_of, manifest_of, release_part
 from muniment.registry.reproductions import reproductions_of
 from muniment.registry.scrubbing.rules import damaged_among, version_damaged
+from muniment.registry.signature_reads import signature_of
 from muniment.registry.store import LINEAGE, SQL
 from muniment.runtime.http.pages import Page
 
@@ -99,6 +100,7 @@ class Reads:
             manifest = json.loads(row["manifest"])
             parents = await connection.fetch(SQL["parents"], model_id, number) if manifest.get("parents") else []
             reproductions = await reproductions_of(connection, row)
+            signature = await signature_of(connection, row)
         answer = _version_row(row, row["model"])
         answer["previous"] = row["previous_id"]
         if (deletion := deletion_of(row)) is not None:
@@ -110,6 +112,7 @@ class Reads:
             "version_id": row["manifest_version_id"],
         }
         answer |= reproductions
+        answer["signature"] = signature
         answer["release"] = release_part(row)
         answer["files"] = [file_row(file) for file in files]
         answer["parents"] = [dict(parent) for parent in parents]

@@ -21,6 +21,7 @@ from muniment.registry.changing import Changing
 from muniment.registry.domain import Track
 from muniment.registry.long_values import whole
 from muniment.registry.scrubbing.rules import damaged_among, version_damaged
+from muniment.registry.signature_reads import outcome_of
 from muniment.registry.store import RELEASES, SQL
 from muniment.registry.track_rules import checks_missing
 
@@ -106,6 +107,8 @@ async def refusal_of(
         if (damaged := damaged_among(files)) and not force:
             return version_damaged(f"{source['model']}/{source['number']}", damaged)
         track.check_formats((file["path"], file["format"]) for file in files)
+        if track.signature_required:
+            track.check_signature(*await outcome_of(connection, source))
     except Rejected as error:
         return error
     return checks_missing(track, {row["name"]: row["passed"] for row in outcomes})

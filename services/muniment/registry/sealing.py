@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 from muniment.contracts.errors import Misconfigured, NotFound, Rejected, Transient
 from muniment.contracts.events import ValidatedFile, VersionFile
+from muniment.contracts.oms.trust import Trust
 from muniment.ports.blobs import BlobStore, Location, Lock
 from muniment.ports.clock import Clock
 from muniment.registry.domain import Draft, Sealed, Track
+from muniment.registry.signatures import admit, judged
 from muniment.runtime.stop_point import reached
 
 LockedFile = ValidatedFile | VersionFile
@@ -35,13 +37,17 @@ class Sealer:
     blobs: BlobStore
     clock: Clock
     bucket: str
+    trust: Trust = field(default_factory=Trust)
 
     async def seal(self, draft: Draft) -> Sealed:
-        """Lock the bytes and write the manifest.
+        """Check the draft's signature, if it has one; then lock the bytes and write the manifest.
 
-        Raises `Rejected` (`bytes_missing`) when a validated version-id is gone, `Transient` when the store does not
-        answer, `Misconfigured` when it refuses a lock: a version is never recorded without one.
+        Raises `Rejected` (`bytes_missing`) when a validated version-id is gone, (`signature_invalid`,
+        `signature_required`) before anything is locked; `Transient` when the store does not answer, `Misconfigured`
+        when it refuses a lock: a version is never recorded without one.
         """
+        signature = await judged(self.blobs, draft.publication.files, self.trust, self.clock.now())
+        admit(signature, draft.track)
         lock = self.lock_of(draft.track)
 
         async def lock_files() -> None:
@@ -53,7 +59,7 @@ class Sealer:
             return await self.write_manifest(self.bucket, key, draft.manifest, lock)
 
         _, manifest = await asyncio.gather(lock_files(), write_manifest())
-        return Sealed(draft, manifest, lock.until)
+        return Sealed(draft, manifest, lock.until, signature)
 
     def lock_of(self, track: Track) -> Lock:
         """The lock that a track asks for what is committed now."""

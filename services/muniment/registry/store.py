@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 
 from muniment.contracts.ids import VersionId, model_key
+from muniment.contracts.oms.judging import Judgement
 from muniment.registry.domain import Commit, Head, KnownVersion, Matched, ModelState, NewVersion, Plan, State, Track
 from muniment.runtime.delivery.transaction import Tx
 from muniment.runtime.settings import RegistrySettings, TrackSettings
@@ -19,6 +20,7 @@ POINTERS = load_queries("muniment.registry", "pointers")
 RELEASES = load_queries("muniment.registry", "releases")
 LINEAGE = load_queries("muniment.registry", "lineage")
 SCRUBBING = load_queries("muniment.registry", "scrubbing")
+SIGNATURES = load_queries("muniment.registry", "signatures")
 
 
 async def prepare_tracks(pool: asyncpg.Pool[Any], settings: RegistrySettings) -> dict[str, Track]:
@@ -39,7 +41,15 @@ async def prepare_tracks(pool: asyncpg.Pool[Any], settings: RegistrySettings) ->
 def track_of(row: asyncpg.Record) -> Track:
     """The track of a row."""
     formats = None if row["formats"] is None else frozenset(row["formats"])
-    return Track(row["name"], row["lock_mode"], row["retention_s"], row["bucket"], formats, tuple(row["checks"]))
+    return Track(
+        row["name"],
+        row["lock_mode"],
+        row["retention_s"],
+        row["bucket"],
+        formats,
+        tuple(row["checks"]),
+        row["signature_required"],
+    )
 
 
 async def known_versions(source: Any, ids: Iterable[str]) -> dict[VersionId, KnownVersion]:
@@ -128,6 +138,19 @@ async def write_versions(tx: Tx, new: Sequence[NewVersion]) -> None:
     if parents:
         await tx.connection.execute(SQL["insert_parents"], *map(list, zip(*parents, strict=True)))
     await _write_sources(tx, new)
+    signed = [(one, one.commit.sealed.signature) for one in new if one.commit.sealed.signature.status != "unsigned"]
+    await write_signatures(tx, [(one.model.id, one.number, judgement) for one, judgement in signed])
+
+
+async def write_signatures(tx: Tx, judged: Sequence[tuple[int, int, Judgement]]) -> None:
+    """Keep how signatures came out, by (model id, number); no statement where there is none."""
+    if not judged:
+        return
+    rows = [
+        (model, number, one.path, one.status, one.method, one.signer, one.code, len(one.uncovered))
+        for model, number, one in judged
+    ]
+    await tx.connection.execute(SIGNATURES["insert_signatures"], *_columns(rows, 8), tx.now)
 
 
 async def _write_sources(tx: Tx, new: Sequence[NewVersion]) -> None:

@@ -70,7 +70,9 @@ class Tolerance(Payload):
         baseline's value; of `bound_width` where that is not known, or itself beyond the limit.
         """
         if baseline is not None and self.holds(baseline, limit):
-            return self.holds(value, limit + self.hysteresis * (baseline - limit))
+            back = limit + self.hysteresis * (baseline - limit)
+            # Rounding may pass the baseline, where the two are of very different size; itself it always is back.
+            return self.holds(value, min(back, baseline) if self.direction == "higher" else max(back, baseline))
         width = bound_width(limit, self.direction)
         return self.holds(value, limit + self.hysteresis * (width if self.direction == "higher" else -width))
 

@@ -101,6 +101,7 @@ class TrackChanges:
             "retention_s": row["retention_s"],
             "formats": row["formats"],
             "checks": row["checks"],
+            "signature_required": row["signature_required"],
             "created_at": rfc3339(row["created_at"]),
             "created_by": row["created_by"],
             "changed_at": None if row["changed_at"] is None else rfc3339(row["changed_at"]),
@@ -119,6 +120,7 @@ async def _write(tx: Tx, track: Track, by: Principal) -> None:
         list(track.checks),
         tx.now,
         by.operator,
+        track.signature_required,
     )
 
 

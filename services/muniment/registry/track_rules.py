@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 
 from muniment.contracts.errors import Conflict, Rejected
 from muniment.contracts.events import Change, Gate
 from muniment.contracts.model import Payload, Word
-from muniment.registry.domain import Track
+from muniment.registry.domain import Track, signature_text
 from muniment.registry.gates import check_gate
 
 MAX_TRACKS: Final = 200
@@ -30,6 +30,7 @@ class TrackChange(Payload):
     bucket: Word | None = None
     formats: Annotated[tuple[Word, ...], Field(min_length=1, max_length=100)] | None = None
     checks: Annotated[tuple[Word, ...], Field(max_length=100)] | None = None
+    signature_required: StrictBool | None = None
 
 
 def track_name(text: str) -> str:
@@ -76,6 +77,7 @@ def changed(name: str, before: Track | None, change: TrackChange) -> Track:
         change.bucket if "bucket" in given else track.bucket,
         formats if "formats" in given else track.formats,
         tuple(dict.fromkeys(change.checks or ())) if "checks" in given else track.checks,
+        bool(change.signature_required) if "signature_required" in given else track.signature_required,
     )
 
 
@@ -88,6 +90,22 @@ def differences(before: Track | None, after: Track) -> list[Change]:
 def check_gates(track: Track, outcomes: Mapping[str, bool]) -> list[Gate]:
     """A gate for each check that the track asks for; `outcomes` has the newest outcome of each that was reported."""
     return [check_gate(name, outcomes.get(name)) for name in track.checks]
+
+
+def signature_gates(track: Track, status: str, code: str | None, uncovered: int) -> list[Gate]:
+    """A gate where the track asks for a signature."""
+    if not track.signature_required:
+        return []
+    passed = status == "verified" and not uncovered
+    return [
+        Gate(
+            name="signature",
+            passed=passed,
+            expected="verified, over every file",
+            actual=signature_text(status, code, uncovered),
+            hint=None if passed else "muniment versions verify-signature REF --record",
+        )
+    ]
 
 
 def checks_missing(track: Track, outcomes: Mapping[str, bool]) -> Conflict | None:
@@ -105,9 +123,10 @@ def checks_missing(track: Track, outcomes: Mapping[str, bool]) -> Conflict | Non
 
 
 def _plain(track: Track | None) -> dict[str, str | int | list[str] | None]:
-    names = ("lock_mode", "retention_s", "bucket", "formats", "checks")
+    names = ("lock_mode", "retention_s", "bucket", "formats", "checks", "signature_required")
     if track is None:
         return dict.fromkeys(names)
     formats = None if track.formats is None else sorted(track.formats)
-    values = (track.lock_mode, track.retention_s, track.bucket, formats, list(track.checks) or None)
+    signed = track.signature_required or None
+    values = (track.lock_mode, track.retention_s, track.bucket, formats, list(track.checks) or None, signed)
     return dict(zip(names, values, strict=True))

@@ -69,6 +69,29 @@ def rebuild(*, into: str, entries: Path | None, compare: bool, json: bool) -> in
     return 0 if report["ok"] else 1
 
 
+def audit_verify(
+    *, keys: Sequence[str], witnesses: Sequence[str], require: int | None, only: Sequence[str], json: bool
+) -> int:
+    """Hold the layers of the audit log against each other; 1 when one disagrees."""
+    from muniment.server.verifying.command import verify
+    from muniment.verifier.main import Line
+
+    with Line(json) as line:
+        report = asyncio.run(
+            verify(
+                Settings(),
+                keys=keys,
+                witnesses=witnesses,
+                require=require,
+                only=only,
+                say=process.say,
+                progress=lambda layer, done: line.count(layer, done),
+            )
+        )
+    print(jsonlib.dumps(report.as_json()) if json else report.text())
+    return 0 if report.ok else 1
+
+
 def topics(what: Literal["check", "acls"] | None = None, *, json: bool) -> int:
     """Create the topics that are missing, or `check`: change nothing; 1 when one has other settings than it must.
 

@@ -146,7 +146,7 @@ async def build(
     keep_days = settings.delivery.keep_days
     relay = Relay(service.name, lambda: connect(dsn, service.schema), publisher, clock, keep_days, observe)
     transactions = Transactions(pool, service.name, settings.kafka.topic_prefix, clock, relay.wake, observe)
-    built = service.build(Deps(settings, pool, transactions, blobs, identity, clock, metrics))
+    built = service.build(Deps(settings, pool, transactions, blobs, identity, clock, metrics, endpoints.kafka))
     group = f"{settings.kafka.group_prefix}{service.name}"
     processor = Processor(service.name, group, built.routes, transactions, settings.delivery)
     return Started(service, built, relay, processor, transactions)

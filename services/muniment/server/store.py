@@ -41,7 +41,8 @@ async def open_store(
         observe,
     )
     try:
-        await store.ensure_bucket(settings.s3.bucket, object_lock=True)
+        for bucket in (settings.s3.bucket, settings.audit.bucket):
+            await store.ensure_bucket(bucket, object_lock=True)
         for bucket in sorted(settings.ingest.landing_buckets):
             await store.ensure_bucket(bucket, object_lock=False)
         await _prove(store, settings.s3.bucket)

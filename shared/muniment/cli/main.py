@@ -40,7 +40,7 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
         "Models and versions",
         (
             ("models", "models:app", "Models: ls, show"),
-            ("versions", "versions:app", "Versions of a model: ls, show, describe, delete"),
+            ("versions", "versions:app", "Versions of a model: ls, show, describe, delete, attest, verify-signature"),
             ("branch", "branch:app", "Branches: ls, show, create, close, reopen, protect, unprotect"),
             ("pointer", "branch:pointer_app", "Pointers: ls, show, history, set, rm"),
             ("log", "versions:log_app", "The versions on the way back from a reference"),
@@ -88,7 +88,7 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
                 "subscriptions:app",
                 "Webhooks: ls, show, create, preview, pause, resume, rotate, delete, test, deliveries, retry, replay",
             ),
-            ("audit", "audit:app", "The audit log: ls, show"),
+            ("audit", "audit:app", "The audit log: ls, show, checkpoint, prove, verify, keys"),
             ("dlq", "dlq:app", "Records that were set aside: ls, show, retry"),
         ),
     ),

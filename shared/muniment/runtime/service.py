@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
     from fastapi import APIRouter
 
+    from muniment.adapters.kafka import KafkaConnection
     from muniment.runtime.identity.store import Identity
 
 
@@ -32,6 +33,8 @@ class Deps:
     identity: Identity
     clock: Clock
     metrics: Metrics
+    kafka: KafkaConnection | None = None
+    """For a service that produces to topics of its users; its own go through the outbox."""
 
 
 @dataclass(frozen=True, slots=True)

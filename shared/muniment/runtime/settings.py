@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PartMode = Literal["embedded", "external", "docker"]
@@ -145,6 +145,20 @@ class ScrubSettings(Section):
     """Never faster than this, even where the cycle then takes longer; a pass that somebody asks for runs at it."""
 
 
+class SignatureSettings(Section):
+    """Signatures of models (OMS): whose are believed, and the registry's own."""
+
+    trusted_keys: tuple[Path, ...] = ()
+    """Files with one EC public key in PEM each."""
+    trusted_roots: tuple[Path, ...] = ()
+    """Files with root certificates in PEM: a signer's certificate must lead to one of them."""
+    signing_key: SecretStr | None = None
+    """EC private key on P-256 in PEM, for attestations. None: `secrets/signing.key` in the data folder, made on first
+    start. Processes that share a registry need the same one."""
+    builder_id: Annotated[str, Field(min_length=1, max_length=500)] = "https://muniment.invalid/builder"
+    """Who runs trainings, in provenance: a URI that you own. Verifiers pin it together with the key."""
+
+
 class RegistrySettings(Section):
     """The registry. Retention is what the store is asked to hold a version's bytes for, in seconds."""
 
@@ -156,13 +170,48 @@ class RegistrySettings(Section):
     compare_max_bytes: Annotated[int, Field(ge=0)] = 4 * 1024**3
     """Bytes of tensors that one `diff` may read, of both versions together."""
     scrub: ScrubSettings = ScrubSettings()
+    signatures: SignatureSettings = SignatureSettings()
 
 
 class AuditSettings(Section):
     """The audit log."""
 
-    origin: str = "muniment.invalid/log"
-    """The log's name in checkpoints: a URL without scheme that you own."""
+    origin: str | None = None
+    """The log's name in checkpoints, for ever: a URL without scheme that you own. None: `muniment/` and 16 random hex
+    digits, made on first start."""
+    bucket: str = "muniment-audit"
+    """The log's own bucket, for one log alone; made with object lock."""
+    retention_s: Annotated[int, Field(ge=1)] = 10 * 365 * 24 * 3600
+    """How long full tiles and entries are locked there."""
+    signing_keys: SecretStr | None = None
+    """The log's keys, oldest first: 32-byte Ed25519 seeds in base64, apart by white space or commas. None: a key file
+    in the data folder, made on first start."""
+
+
+class SmtpSettings(Section):
+    """The mail server. The e-mail channel is off without a host and a sender."""
+
+    host: str | None = None
+    port: Port = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """`none` sends in clear, so it cannot be had with a password."""
+    username: str | None = None
+    password: SecretStr | None = None
+    sender: Annotated[str | None, Field(pattern=r"^[!-?A-~]{1,64}@[A-Za-z0-9.-]{1,253}$")] = None
+    """The address that mails come from."""
+    domains: frozenset[str] = frozenset()
+    """Domains that mails may go to, in lower case. Empty: any."""
+    cafile: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> SmtpSettings:
+        if (self.host is None) != (self.sender is None):
+            raise ValueError("smtp_incomplete: a mail server needs both host and sender")
+        if self.security == "none" and self.password is not None:
+            raise ValueError("smtp_password_in_clear: a password is sent over TLS only (security starttls or tls)")
+        if (self.username is None) != (self.password is None):
+            raise ValueError("smtp_incomplete: username and password go together")
+        return self
 
 
 class NotifierSettings(Section):
@@ -177,6 +226,14 @@ class NotifierSettings(Section):
     feed_days: Annotated[int, Field(ge=1, le=3650)] = 30
     secret_key: SecretStr | None = None
     """32 bytes in base64: seals signing secrets at rest. None: a key file in the data folder, made on first start."""
+    public_url: Annotated[str | None, Field(pattern=r"^https?://[!-~]{1,500}$")] = None
+    """The address under which people reach the API: links in messages begin with it. None: messages have no links."""
+    smtp: SmtpSettings = SmtpSettings()
+    topic_prefixes: frozenset[str] = frozenset({"subscriber."})
+    """Beginnings of the names of Kafka topics that subscriptions may name. Empty: none."""
+    apprise_schemes: frozenset[str] = frozenset({"discord", "opsgenie", "pagerduty", "pbul", "pover", "tgram"})
+    """Apprise URL schemes that subscriptions may name. The defaults are services with fixed hosts; a scheme whose host
+    the user names (`json`, `mailto`, ...) reaches any address from here."""
 
 
 class Settings(BaseSettings):

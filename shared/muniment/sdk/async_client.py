@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
+from muniment.sdk.audit_clients import AsyncAuditLogClient
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, Work, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
 from muniment.sdk.history_clients import AsyncHistoryClient
@@ -40,7 +41,14 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class AsyncClient(AsyncNamingClient, AsyncLineageClient, AsyncHistoryClient, AsyncVersioningClient, AsyncScrubClient):
+class AsyncClient(
+    AsyncNamingClient,
+    AsyncLineageClient,
+    AsyncHistoryClient,
+    AsyncVersioningClient,
+    AsyncScrubClient,
+    AsyncAuditLogClient,
+):
     """A registry, asked from asyncio. Close it with `aclose`, or use it with `async with`. See `Client`."""
 
     def __init__(

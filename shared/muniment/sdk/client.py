@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
+from muniment.sdk.audit_clients import AuditLogClient
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, advance
 from muniment.sdk.feed import PATIENCE_S, Feed
 from muniment.sdk.history_clients import HistoryClient
@@ -40,7 +41,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, ScrubClient):
+class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, ScrubClient, AuditLogClient):
     """A registry, asked with blocking calls. Safe to share between threads; close it, or use it with `with`.
 
     Without arguments the server is found as `settings.find_server` says: environment, then a credentials file.
@@ -217,7 +218,10 @@ class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, Scrub
         return self._run(calls.SUBSCRIPTIONS.show(subscription_id))
 
     def create_subscription(self, subscription: Mapping[str, Any]) -> Json:
-        """Make a subscription. A generated secret is in this answer and never again."""
+        """Make a subscription: `name`, `channel` (webhook, slack, teams, email, kafka, apprise), its address, filters.
+
+        A generated secret is in this answer and never again.
+        """
         return self._run(calls.SUBSCRIPTIONS.create(subscription))
 
     def change_subscription(self, subscription_id: str, changes: Mapping[str, Any]) -> Json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from muniment.sdk import releases as release_calls
@@ -12,6 +12,9 @@ from muniment.sdk.records import plain
 from muniment.sdk.releases import Release
 
 if TYPE_CHECKING:
+    import os
+
+    from muniment.sdk.attesting import SignatureVerification
     from muniment.sdk.measuring import Given, MeasureOptions
     from muniment.sdk.releases import ReleaseOptions
 
@@ -48,6 +51,42 @@ class VersioningClient:
         from muniment.sdk.comparing import differing
 
         return self._run(differing(old, new, tensors=tensors, only_changed=only_changed))
+
+    # -- signatures
+
+    def attestations(self, ref: str) -> Json:
+        """What the registry attests of a version: `signature` (an OMS bundle), `provenance` (SLSA v1) and its `key`."""
+        from muniment.sdk.attesting import attestations
+
+        return self._run(attestations(ref))
+
+    def attest(self, ref: str, directory: str | os.PathLike[str]) -> Json:
+        """Write a version's attestations and the registry's public key into a folder; `files` names them."""
+        from muniment.sdk.attesting import attesting
+
+        return self._run(attesting(ref, directory))
+
+    def check_signature(self, ref: str, *, reason: str | None = None) -> Json:
+        """Let the registry judge a version's signature by the keys it trusts now; the version, with its `signature`."""
+        from muniment.sdk.attesting import checking
+
+        return self._run(checking(ref, reason))
+
+    def verify_signature(
+        self,
+        ref: str,
+        *,
+        keys: Sequence[str | os.PathLike[str]] = (),
+        roots: Sequence[str | os.PathLike[str]] = (),
+        registry: bool = False,
+    ) -> SignatureVerification:
+        """Verify the publisher's signature of a version, or the registry's, on this machine: by these PEM files alone.
+
+        Raises `NotFound` (`signature_not_found`) and `Conflict` (`manifest_mismatch`, `digest_mismatch`).
+        """
+        from muniment.sdk.attesting import verifying
+
+        return self._run(verifying(ref, keys, roots, registry=registry))
 
     # -- measurements
 
@@ -130,6 +169,35 @@ class AsyncVersioningClient:
     def _each(self, listing: Listing, of: Callable[[Any], T]) -> AsyncIterator[T]: ...
 
     # -- comparison
+
+    # -- signatures
+
+    async def attestations(self, ref: str) -> Json:
+        from muniment.sdk.attesting import attestations
+
+        return await self._run(attestations(ref))
+
+    async def attest(self, ref: str, directory: str | os.PathLike[str]) -> Json:
+        from muniment.sdk.attesting import attesting
+
+        return await self._run(attesting(ref, directory))
+
+    async def check_signature(self, ref: str, *, reason: str | None = None) -> Json:
+        from muniment.sdk.attesting import checking
+
+        return await self._run(checking(ref, reason))
+
+    async def verify_signature(
+        self,
+        ref: str,
+        *,
+        keys: Sequence[str | os.PathLike[str]] = (),
+        roots: Sequence[str | os.PathLike[str]] = (),
+        registry: bool = False,
+    ) -> SignatureVerification:
+        from muniment.sdk.attesting import verifying
+
+        return await self._run(verifying(ref, keys, roots, registry=registry))
 
     async def compare(self, *refs: str, only_changed: bool = True) -> Json:
         from muniment.sdk.comparing import comparing

@@ -21,6 +21,7 @@ from muniment.adapters.memory import MemoryBlobStore
 from muniment.adapters.postgres import migrate, open_pool
 from muniment.contracts import topics
 from muniment.contracts.identity import Role
+from muniment.ports.blobs import ObjectVersion
 from muniment.ports.clock import SystemClock
 from muniment.runtime.delivery.header_text import unpack_headers
 from muniment.runtime.delivery.record import Record
@@ -34,7 +35,7 @@ from muniment.server.endpoints import Endpoints
 from muniment.server.stack import Started, build, routers_of
 from muniment.server.wiring import SERVICES, schemas
 
-LANDING = "muniment-landing"
+MODELS, LANDING = "muniment-models", "muniment-landing"
 _offsets = itertools.count()
 
 
@@ -115,6 +116,21 @@ class Whole:
         location = f"s3://{LANDING}/{digest}/model.bin"
         return {"path": "model.bin", "sha256": digest, "size": len(data), "location": location}
 
+    async def uploaded(self, data: bytes, sha256: str) -> ObjectVersion:
+        """Bytes put where direct uploads go."""
+        return await self.blobs.put(MODELS, f"blobs/sha256/{sha256[:2]}/{sha256}", data)
+
+    async def damaged(self, model: str, number: int) -> None:
+        """As the scrubber leaves it when it has found the version's bytes changed."""
+        found = await self.database.execute(
+            """UPDATE registry.stored_object SET damaged_at = now(), damage_code = 'bytes_damaged', damage_actual = 'x'
+            WHERE id IN (SELECT object_id FROM registry.version_file f JOIN registry.model m ON m.id = f.model_id
+                         WHERE m.name = $1 AND f.number = $2)""",
+            model,
+            number,
+        )
+        assert found == "UPDATE 1", found
+
     async def unlock(self) -> None:
         """Let every lock so far have ended: in the table, and in the store."""
         rows = await self.database.fetch(
@@ -133,7 +149,7 @@ async def whole(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Whole]:
     async with AsyncExitStack() as stack:
         metrics = Metrics(CollectorRegistry())
         blobs = MemoryBlobStore()
-        await blobs.ensure_bucket(settings.s3.bucket, object_lock=True)
+        await blobs.ensure_bucket(MODELS, object_lock=True)
         await blobs.ensure_bucket(LANDING, object_lock=False)
         asking = await open_pool(postgres_dsn, "identity", max_size=4)
         stack.push_async_callback(asking.close)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 from muniment.contracts import topics
 from muniment.contracts.cloudevent import CloudEvent, encode
 from muniment.runtime.settings import Settings
-from muniment.sdk.event import new_publisher_key
+from muniment.sdk.event import deployment_reported, new_publisher_key
 
 from .conftest import Whole
 from .declared import EVENTS, ROUTES
@@ -83,6 +85,7 @@ async def _identities(whole: Whole) -> None:
     await did(whole, "revoke_token", "DELETE", "/tokens/ci")
     wanted = {"account": "trainer", "public_key": new_publisher_key().public_pem.decode()}
     key = await did(whole, "create_publisher_key", "POST", "/publisher-keys", wanted)
+    await did(whole, "rotate_audit_keys", "POST", "/audit/keys", {})
     await did(whole, "revoke_publisher_key", "DELETE", f"/publisher-keys/{key['kid']}")
 
 
@@ -173,8 +176,24 @@ async def _dead_letters(whole: Whole) -> None:
 async def _leaving(whole: Whole) -> None:
     body = {"ref": "digits/2", "reason": "mislabelled"}
     await did(whole, "delete_version", "POST", "/models/digits/delete", body, as_="pam")
+    await _bytes(whole)
     await whole.unlock()
     await did(whole, "collect_garbage", "POST", "/gc", {"dry_run": False})
+
+
+async def _bytes(whole: Whole) -> None:
+    """What is done to stored bytes: read again, repaired, swept."""
+    models, file = "/models/digits", {"ref": "digits/1", "path": "model.bin"}
+    await did(whole, "check_signature", "POST", f"{models}/signature-checks", {"ref": "digits/1"}, as_="pam")
+    await did(whole, "run_scrub", "POST", "/scrub/runs", {})
+    await whole.damaged("digits", 1)
+    begun = await did(whole, "begin_repair", "POST", f"{models}/repairs", file, as_="pam")
+    good = await whole.uploaded(b"one", begun["sha256"])
+    complete = {**file, "version_id": good.version_id}
+    await did(whole, "complete_repair", "POST", f"{models}/repairs/complete", complete, as_="pam")
+    left = await whole.uploaded(b"left over", hashlib.sha256(b"left over").hexdigest())
+    whole.blobs._objects.find(left.bucket, left.key, left.version_id).last_modified -= timedelta(days=30)
+    await did(whole, "sweep_leftovers", "POST", "/sweep", {"dry_run": False})
 
 
 async def test_every_refused_attempt_at_a_protected_thing_leaves_one_entry(whole: Whole) -> None:
@@ -240,6 +259,12 @@ async def test_every_consumed_event_leaves_its_entries_and_each_entry_one_leaf(w
     await whole.pump()
     await whole.take(topic, value, tuple(headers))  # a second delivery leaves nothing
     await whole.pump()
+    report = deployment_reported(
+        "digits/1", environment="production", deployer="cluster", state="running", source="//deployers.test/eu"
+    )
+    for _ in range(2):
+        await whole.take(report.topic, report.value, tuple(report.headers))
+        await whole.pump()
     entries = await whole.new(before)
     expected = sorted(action for actions in EVENTS.values() if isinstance(actions, tuple) for action in actions)
     assert sorted(entry["action"] for entry in entries) == expected

@@ -27,6 +27,7 @@ from muniment.contracts.model import Payload
 from muniment.notifier import store
 from muniment.notifier.addresses import LOOPBACK, AddressPolicy
 from muniment.notifier.channels import Channel
+from muniment.notifier.channels.webhook import WebhookChannel
 from muniment.notifier.deliver import Deliverer, Pace
 from muniment.notifier.domain import filter_of
 from muniment.notifier.feed import Feed
@@ -36,7 +37,6 @@ from muniment.notifier.ledger import Ledger
 from muniment.notifier.outbound import Outbound
 from muniment.notifier.sealing import Sealer, new_secret
 from muniment.notifier.timing import timing_of
-from muniment.notifier.webhook import WebhookChannel
 from muniment.ports.clock import Clock, SystemClock
 from muniment.runtime.delivery.incoming import Incoming, Place
 from muniment.runtime.delivery.transaction import Transactions

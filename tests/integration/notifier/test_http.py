@@ -18,9 +18,9 @@ from standardwebhooks import Webhook
 
 from muniment.contracts.errors import Unauthenticated
 from muniment.contracts.identity import Principal, Role
+from muniment.notifier.channels.webhook import WebhookChannel
 from muniment.notifier.http import router
 from muniment.notifier.subscriptions import Subscriptions
-from muniment.notifier.webhook import WebhookChannel
 from muniment.ports.clock import SystemClock
 from muniment.runtime.http.app import build_app
 from muniment.runtime.metrics import Metrics
@@ -154,7 +154,7 @@ async def test_every_change_is_audited_without_paths_or_queries(api: Api) -> Non
         ({"channel": "pigeon"}, "schema_invalid"),
         ({"name": ""}, "schema_invalid"),
         ({"name": "a\u202eb"}, "text_invalid"),
-        ({"url": None}, "schema_invalid"),
+        ({"url": None}, "url_invalid"),
         ({"surprise": 1}, "schema_invalid"),
         ({"types": ["version-available"] * 51}, "schema_invalid"),
     ],

@@ -111,7 +111,7 @@ from muniment.notifier.deliver import Deliverer, Pace
 from muniment.notifier.ledger import Ledger
 from muniment.notifier.outbound import Outbound
 from muniment.notifier.sealing import Sealer
-from muniment.notifier.webhook import WebhookChannel
+from muniment.notifier.channels.webhook import WebhookChannel
 from muniment.ports.clock import SystemClock
 from muniment.runtime import stop_point
 from muniment.runtime.delivery.transaction import Transactions

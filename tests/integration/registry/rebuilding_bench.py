@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING
 from muniment.adapters.postgres import connect
 from muniment.audit.domain import Request, build_entry
 from muniment.contracts import topics
+from muniment.contracts.canonical import canonical_json
 from muniment.contracts.cloudevent import decode
 from muniment.contracts.events import AuditRequested
+from muniment.contracts.oms.keys import SigningKey, new_signing_key
+from muniment.contracts.oms.statement import FileDigest, statement_bytes
 from muniment.registry.rebuilding.entries import NO_MODEL, Entry, read_entry
 from muniment.registry.rebuilding.manifests import Manifests
 from muniment.registry.rebuilding.work import Rebuild
@@ -92,16 +95,18 @@ def digest(data: bytes) -> str:
 
 
 async def lived(registry: Registry, model: str = "digits") -> None:
-    """Versions on branches, equal bytes, parents, long texts, a match, candidates, a reproduction: what may be lost."""
+    """Versions on branches, equal bytes, parents, long texts, a match, candidates, a reproduction, a signature: what may be lost."""
     first = await registry.commit(model, files={"a.bin": b"same", "b.bin": b"other"}, accuracy=0.9)
     await registry.commit(model, branch="exp/a", files={"a.bin": b"same"}, operator="muniment|bob", track="production")
     child = {"parents": [{"id": first["id"], "kind": "fine-tune"}], "run_id": "child"}
-    await registry.commit("alpha", facts=child, files={"w": b"w"})  # sorts before its parent's model
+    statement = statement_bytes("alpha", [FileDigest("w", digest(b"w"))])
+    signed = {"w": b"w", "model.sig": canonical_json(SigningKey(new_signing_key()).sign(statement))}
+    await registry.commit("alpha", facts=child, files=signed)  # sorts before its parent's model
     told = await registry.validated(model, "main", publication=str(uuid.uuid4()), facts={"run_id": "told"})
     long = {"description": "länger " * 2000, "tags": {f"tag{n}": "x" * 100 for n in range(50)}}
     again = await registry.validated(model, "main", publication=str(uuid.uuid4()), facts={"run_id": "again"})
     await registry.take(told.model_copy(update=long), again.model_copy(update={"reproduces": first["id"]}))
-    match = await registry.validated("alpha", "exp/same", publication=str(uuid.uuid4()), facts=child, files={"w": b"w"})
+    match = await registry.validated("alpha", "exp/same", publication=str(uuid.uuid4()), facts=child, files=signed)
     await registry.take(match)
     for fate in ("commit", "refuse", None):
         publication = str(uuid.uuid4())

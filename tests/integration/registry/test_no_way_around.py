@@ -40,6 +40,7 @@ AIMED: dict[str, tuple[dict[str, str], Any]] = {
     "run_scrub": ({}, {}),
     "begin_repair": ({}, {**REF, "path": "model.bin"}),
     "complete_repair": ({}, {**REF, "path": "model.bin", "version_id": "x"}),
+    "check_signature": ({}, REF),
     "describe": ({}, {**REF, "description": "x"}),
 }
 

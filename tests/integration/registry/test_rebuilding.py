@@ -31,8 +31,9 @@ async def test_a_rebuilt_registry_agrees_and_a_changed_row_is_named(
         assert report["unknown_actions"] == {}
         assert (report["models"], report["versions"]) == (2, 6)
         compared = report["rows_compared"]
-        assert (compared["version"], compared["version_file"], compared["version_parent"]) == (6, 7, 1)
+        assert (compared["version"], compared["version_file"], compared["version_parent"]) == (6, 8, 1)
         assert (compared["branch_move"], compared["reproduction"], compared["candidate"]) == (7, 1, 3)
+        assert compared["version_signature"] == 1
 
         await tamper(registry, parts)
         again = Rebuild(first.log, first.manifests, candidates=first.candidates)

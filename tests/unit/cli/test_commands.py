@@ -340,6 +340,36 @@ def test_a_preview_asks_for_page_after_page(run: Run, registry: FakeRegistry) ->
     assert asked == [{"metrics": ["accuracy>0.9"], "days": 7}, {"metrics": ["accuracy>0.9"], "days": 7, "after": 1}]
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            ("--webhook", "https://d.test/h", "--format", "mlflow", "--signing", "hmac"),
+            {"channel": "webhook", "url": "https://d.test/h", "format": "mlflow", "signing": "hmac"},
+        ),
+        (
+            ("--slack", "https://s.test/h", "--title", "{model}"),
+            {"channel": "slack", "url": "https://s.test/h", "title": "{model}"},
+        ),
+        (("--teams", "https://t.test/h"), {"channel": "teams", "url": "https://t.test/h"}),
+        (("--email", "a@x.test"), {"channel": "email", "email": "a@x.test"}),
+        (("--kafka", "subscriber.a"), {"channel": "kafka", "topic": "subscriber.a"}),
+        (("--apprise", "discord://a/b"), {"channel": "apprise", "url": "discord://a/b"}),
+    ],
+)
+def test_a_subscription_of_each_channel(run: Run, sent: list[Any], options: tuple[str, ...], expected: Any) -> None:
+    assert run("subscriptions", "create", "s", *options).code == 0
+    assert sent == [("POST", "/subscriptions", {"name": "s", **expected})]
+
+
+@pytest.mark.parametrize("options", [(), ("--email", "a@x.test", "--slack", "https://s.test/h")])
+def test_a_subscription_has_one_channel(run: Run, sent: list[Any], options: tuple[str, ...]) -> None:
+    done = run("subscriptions", "create", "s", *options)
+    assert done.code == 2
+    assert "--webhook, --slack, --teams, --email, --kafka, --apprise" in done.err
+    assert sent == []
+
+
 def test_tokens(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
     done = run("token", "create", "ci", "--role", "reader", "--role", "writer", "--days", "30", "-q")
     assert done.out == "mun_secret\n"

@@ -196,7 +196,7 @@ def test_server_commands_are_handed_on(
 
             return note
 
-    monkeypatch.setattr(server, "_commands", Commands)
+    monkeypatch.setattr(server, "server_commands", Commands)
     assert run(*tokens).code == 3
     assert called == [expected]
 

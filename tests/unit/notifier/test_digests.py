@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muniment.contracts.cloudevent import decode
+from muniment.notifier.channels.notice import notice_of
 from muniment.notifier.digests import DIGEST_TYPE, MAX_LISTED, Gathered, alert_key, digest_body, digest_id
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -71,6 +72,13 @@ def test_every_event_is_listed_folded_or_counted(kinds: list[str]) -> None:
     assert told + data["unlisted"] == data["count"] == len(members)
     assert len(data["events"]) <= MAX_LISTED
     assert data["events"][-1]["cursor"] == len(members)
+
+
+def test_people_read_what_it_is() -> None:
+    body = digest_body(ONE, OTHER, "team", [member(1), member(2), diverged(3)], NOW)
+    notice = notice_of(json.loads(body))
+    assert notice.title == "3 events for team"
+    assert notice.text == "1 baseline-diverged, 2 version-available"
 
 
 def test_its_id_is_made_from_what_it_tells_of() -> None:

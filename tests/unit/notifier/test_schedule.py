@@ -34,6 +34,14 @@ def test_gone_disables_and_gives_up_at_once() -> None:
     assert (verdict.state, verdict.disable) == ("dead", True)
 
 
+def test_a_refusal_for_good_gives_up_at_once_and_nothing_to_send_is_done() -> None:
+    refused = judge(Attempt(NOW, 1, status=550, permanent=True), tries=1, scale=1, jitter=0.5)
+    assert (refused.state, refused.disable) == ("dead", False)
+    skipped = Attempt(NOW, 1, detail="nothing", skipped=True)
+    assert judge(skipped, tries=1, scale=1, jitter=0.5).state == "delivered"
+    assert skipped.trouble is None
+
+
 def test_the_schedule_is_that_of_standard_webhooks_and_then_ends() -> None:
     waits = [judge(attempt(500), tries=tries, scale=1, jitter=0.5).delay_s for tries in range(1, 10)]
     assert waits == [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]

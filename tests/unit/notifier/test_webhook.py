@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
@@ -9,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import SecretStr
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from muniment.contracts.cloudevent import CloudEvent, decode
 from muniment.contracts.errors import Misconfigured, Rejected
 from muniment.notifier.addresses import LOOPBACK, AddressPolicy
+from muniment.notifier.channels.signing import new_private_key, public_key_of, signed_headers
 from muniment.notifier.domain import structured_json
 from muniment.notifier.outbound import target_of
 from muniment.notifier.sealing import Sealer, load_key, new_secret
-from muniment.notifier.webhook import signed_headers
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OWNER = uuid.UUID(int=7)
@@ -57,6 +60,34 @@ def test_during_rotation_either_secret_verifies() -> None:
         Webhook(other).verify(body.encode(), headers)
     with pytest.raises(WebhookVerificationError):
         Webhook(new).verify(json.dumps(json.loads(body)).encode(), headers)  # another spelling is another body
+
+
+def test_an_ed25519_signature_verifies_with_the_public_key_alone() -> None:
+    old, new = new_private_key(), new_private_key()
+    body, moment = '{"model": "größe"}', datetime.fromtimestamp(1614265330, UTC)
+    headers = signed_headers("d-1", moment, body, [new, old])
+    items = headers["webhook-signature"].split(" ")
+    assert [item.partition(",")[0] for item in items] == ["v1a", "v1a"]
+    signed = f"d-1.1614265330.{body}".encode()
+    for secret, item in zip((new, old), items, strict=True):
+        public = public_key_of(secret)
+        assert public is not None
+        assert public.startswith("whpk_")
+        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public[5:], validate=True))
+        signature = base64.b64decode(item.partition(",")[2], validate=True)
+        key.verify(signature, signed)
+        with pytest.raises(InvalidSignature):
+            key.verify(signature, signed + b" ")
+    assert len({old, new, public_key_of(old), public_key_of(new)}) == 4
+
+
+def test_the_ed25519_key_is_the_seed_of_rfc_8032() -> None:
+    # Section 7.1, test 1: the secret key, and the public key that belongs to it.
+    seed = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")
+    public = bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+    assert public_key_of("whsk_" + base64.b64encode(seed).decode()) == "whpk_" + base64.b64encode(public).decode()
+    assert public_key_of(SECRET) is None
+    assert public_key_of(None) is None
 
 
 def test_secrets_are_random_and_of_the_standard_form() -> None:

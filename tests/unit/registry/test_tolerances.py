@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -61,6 +61,7 @@ def test_what_was_not_measured_fails_and_says_how_to_measure_it() -> None:
 
 
 @given(numbers, sizes, st.sampled_from(["higher", "lower"]), st.floats(0, 1), numbers)
+@example(1.98e-130, 1.0, "lower", 1.0, 0.0)
 def test_what_recovers_also_holds_and_the_baseline_recovers(
     baseline: float, size: float, direction: str, hysteresis: float, value: float
 ) -> None:

@@ -305,7 +305,12 @@ WHERE id = $1 AND state = 'active'
 RETURNING *
 
 -- name: insert_secret
-INSERT INTO subscription_secret (subscription_id, sealed, created_at) VALUES ($1, $2, $3)
+INSERT INTO subscription_secret (subscription_id, sealed, created_at, public_key) VALUES ($1, $2, $3, $4)
+
+-- name: public_keys
+SELECT subscription_id, public_key FROM subscription_secret
+WHERE subscription_id = ANY ($1::uuid[]) AND public_key IS NOT NULL AND (expires_at IS NULL OR expires_at > now())
+ORDER BY id DESC
 
 -- name: delete_secrets
 DELETE FROM subscription_secret WHERE subscription_id = $1

@@ -10,6 +10,7 @@ from muniment.registry.http.models import add_models
 from muniment.registry.http.promotion import add_contract, add_promotion
 from muniment.registry.http.releases import add_releases, add_tracks
 from muniment.registry.http.scrubbing import add_scrubbing
+from muniment.registry.http.signatures import add_signatures
 from muniment.registry.http.versions import add_versions
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "add_promotion",
     "add_releases",
     "add_scrubbing",
+    "add_signatures",
     "add_tracks",
     "add_versions",
 ]

@@ -38,6 +38,7 @@ TABLES: Final = (
     Table("release_file", ("model", "semver", "path")),
     Table("tombstone", ("model", "number")),
     Table("reproduction", ("model", "number")),
+    Table("version_signature", ("model", "number", "judged_at")),
     Table("contract", ("model",)),
     Table("approval", ("model", "number", "place")),
     Table("version_check", ("model", "number", "place")),

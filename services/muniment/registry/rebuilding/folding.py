@@ -15,6 +15,9 @@ from muniment.registry.rebuilding.history import History, Row, new_branch
 
 Apply = Callable[[History, Entry], None]
 
+OF_BYTES: Final = frozenset({"integrity.violated", "integrity.restored", "scrub.requested", "version.handed_out"})
+"""What happened to stored bytes, which the manifests do not hold: known, and nothing is made of it."""
+
 
 def fold(name: str, entries: Iterable[Entry]) -> History:
     """The history of one model. Refuses nothing: what cannot be applied is counted (`unknown`) or told (`problems`)."""
@@ -26,6 +29,8 @@ def fold(name: str, entries: Iterable[Entry]) -> History:
 
 def apply_entry(history: History, entry: Entry) -> None:
     """Apply one entry more."""
+    if entry.action in OF_BYTES:
+        return
     apply = ACTIONS.get(entry.action)
     if apply is None:
         history.unknown[entry.action] += 1
@@ -66,6 +71,7 @@ def _version_committed(history: History, entry: Entry) -> None:
         "tags": _known(history, entry, "tags", {}),
     }
     _apply_moves(history, entry, reason=None)
+    _apply_signature(history, entry, number)
 
 
 def _version_matched(history: History, entry: Entry) -> None:
@@ -97,6 +103,16 @@ def _version_reproduced(history: History, entry: Entry) -> None:
         "differences": _known(history, entry, "differences", {}),
         "judged_at": entry.at,
     }
+
+
+def _version_signature_checked(history: History, entry: Entry) -> None:
+    _apply_signature(history, entry, int(entry.name("versions")))
+
+
+def _apply_signature(history: History, entry: Entry, number: int) -> None:
+    outcome = _known(history, entry, "signature", None) if entry.says("signature") else None
+    if outcome is not None:
+        history.signatures.append({"uncovered": 0, **outcome, "number": number, "judged_at": entry.at})
 
 
 def _branch_created(history: History, entry: Entry) -> None:
@@ -206,6 +222,7 @@ ACTIONS: Final[Mapping[str, Apply]] = {
     "version.described": _version_described,
     "version.deleted": _version_deleted,
     "version.reproduced": _version_reproduced,
+    "version.signature_checked": _version_signature_checked,
     "branch.created": _branch_created,
     "branch.closed": _branch_closed,
     "branch.reopened": _branch_reopened,

@@ -43,6 +43,7 @@ class History:
     releases: dict[str, Row] = field(default_factory=dict)
     tombstones: dict[int, Row] = field(default_factory=dict)
     reproductions: dict[int, Row] = field(default_factory=dict)
+    signatures: list[Row] = field(default_factory=list)
     contract: Row | None = None
     approvals: list[Row] = field(default_factory=list)
     checks: list[Row] = field(default_factory=list)

@@ -110,6 +110,7 @@ class Writer:
         await self._insert("deployments", model_id, history.deployments)
         await self._insert("batches", model_id, history.batches)
         await self._insert("units", model_id, [{"metric": m, "unit": unit} for m, unit in history.units.items()])
+        await self._insert("signatures", model_id, history.signatures)
         if history.contract is not None:
             await self._insert("contract", model_id, [history.contract])
 

@@ -4,7 +4,7 @@
 INSERT INTO track (name, lock_mode, retention_s) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING
 
 -- name: tracks
-SELECT name, lock_mode, retention_s, bucket, formats, checks FROM track
+SELECT name, lock_mode, retention_s, bucket, formats, checks, signature_required FROM track
 
 -- name: standing
 -- How a model stands to a publication: its name, the branch, whether this very version was deleted, and whether it is
@@ -187,6 +187,7 @@ SELECT m.id AS model_id, m.name AS model, v.number, v.id, v.branch, v.previous_n
        v.manifest_locked_until, t.deleted_at, t.reason AS deleted_reason, t.operator AS deleted_by,
        EXISTS (SELECT FROM reproduction d WHERE d.model_id = v.model_id AND d.number = v.number)
            OR EXISTS (SELECT FROM reproduction d WHERE d.of_id = v.id) AS in_reproductions,
+       EXISTS (SELECT FROM version_signature s WHERE (s.model_id, s.number) = (v.model_id, v.number)) AS signed,
        r.semver AS release, r.id AS release_id, r.track AS release_track, r.copy AS release_copy, r.released_at,
        r.manifest AS release_manifest, r.manifest_bucket AS release_manifest_bucket,
        r.manifest_key AS release_manifest_key, r.manifest_version_id AS release_manifest_version_id

@@ -173,6 +173,11 @@ FROM version v, LATERAL (
 ) AS c
 WHERE c.code ->> 'commit' IS NOT NULL
 
+-- name: insert_signatures
+INSERT INTO version_signature (model_id, number, judged_at, path, status, method, signer, code, uncovered)
+SELECT $1, number, judged_at, path, status, method, signer, code, uncovered
+FROM jsonb_populate_recordset(NULL::version_signature, $2::jsonb)
+
 -- name: insert_contract
 INSERT INTO contract
     (model_id, revision, tolerances, checks, approvals, frozen_at, frozen_by, freeze_reason, changed_at, changed_by)
@@ -267,6 +272,10 @@ FROM tombstone t JOIN model m ON m.id = t.model_id ORDER BY 1, 2
 -- name: live_reproduction
 SELECT m.name_key COLLATE "C" AS model, r.number, r.of_id, r.outcome, r.judged_by, r.differences, r.judged_at
 FROM reproduction r JOIN model m ON m.id = r.model_id ORDER BY 1, 2
+
+-- name: live_version_signature
+SELECT m.name_key COLLATE "C" AS model, s.number, s.judged_at, s.path, s.status, s.method, s.signer, s.code, s.uncovered
+FROM version_signature s JOIN model m ON m.id = s.model_id ORDER BY 1, 2, 3
 
 -- name: live_contract
 SELECT m.name_key COLLATE "C" AS model, c.revision, c.tolerances, c.checks, c.approvals, c.frozen_at, c.frozen_by,

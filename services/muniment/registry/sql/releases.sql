@@ -70,11 +70,11 @@ WHERE model_id = $1 AND number = $2 AND name = ANY($3::text[])
 ORDER BY name, seq DESC
 
 -- name: list_tracks
-SELECT name, lock_mode, retention_s, bucket, formats, checks, created_at, created_by, changed_at, changed_by
+SELECT name, lock_mode, retention_s, bucket, formats, checks, signature_required, created_at, created_by, changed_at, changed_by
 FROM track WHERE name > $1 ORDER BY name LIMIT $2
 
 -- name: track
-SELECT name, lock_mode, retention_s, bucket, formats, checks, created_at, created_by, changed_at, changed_by
+SELECT name, lock_mode, retention_s, bucket, formats, checks, signature_required, created_at, created_by, changed_at, changed_by
 FROM track WHERE name = $1
 
 -- name: lock_tracks
@@ -86,10 +86,10 @@ SELECT count(*) FROM track
 
 -- name: change_track
 INSERT INTO track AS t
-    (name, lock_mode, retention_s, bucket, formats, checks, longest_retention_s, created_at, created_by)
-VALUES ($1, $2, $3, $4, $5, $6, $3, $7, $8)
+    (name, lock_mode, retention_s, bucket, formats, checks, signature_required, longest_retention_s, created_at, created_by)
+VALUES ($1, $2, $3, $4, $5, $6, $9, $3, $7, $8)
 ON CONFLICT (name) DO UPDATE
     SET lock_mode = excluded.lock_mode, retention_s = excluded.retention_s, bucket = excluded.bucket,
-        formats = excluded.formats, checks = excluded.checks,
+        formats = excluded.formats, checks = excluded.checks, signature_required = excluded.signature_required,
         longest_retention_s = greatest(t.longest_retention_s, t.retention_s, excluded.retention_s),
         changed_at = $7, changed_by = $8

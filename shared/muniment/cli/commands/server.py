@@ -55,32 +55,32 @@ topics = Command(
 def start_all(*, data_dir: DataDir = None, http: Http = None, json: Json = False) -> int:
     """Start everything here."""
     place = address(http)
-    return int(_commands().up(data_dir=data_dir, http=place, json=json))
+    return int(server_commands().up(data_dir=data_dir, http=place, json=json))
 
 
 @demo.default
 def show_all(*, data_dir: DataDir = None, json: Json = False) -> int:
     """Run the main job on real input."""
-    return int(_commands().demo(data_dir=data_dir, json=json))
+    return int(server_commands().demo(data_dir=data_dir, json=json))
 
 
 @run.default
 def run_services(*services: str, http: Http = None, json: Json = False) -> int:
     """Start the named services."""
     place = address(http)
-    return int(_commands().run(list(services), http=place, json=json))
+    return int(server_commands().run(list(services), http=place, json=json))
 
 
 @doctor.default
 def check(*, json: Json = False) -> int:
     """Check settings, broker, database and store."""
-    return int(_commands().doctor(json=json))
+    return int(server_commands().doctor(json=json))
 
 
 @migrate.default
 def migrate_schemas(*, json: Json = False) -> int:
     """Bring the database schemas up to date."""
-    return int(_commands().migrate(json=json))
+    return int(server_commands().migrate(json=json))
 
 
 @rebuild.default
@@ -94,16 +94,17 @@ def rebuild_registry(
     json: Json = False,
 ) -> int:
     """Make the registry's state anew and compare."""
-    return int(_commands().rebuild(into=into, entries=entries, compare=compare, json=json))
+    return int(server_commands().rebuild(into=into, entries=entries, compare=compare, json=json))
 
 
 @topics.default
 def show_topics(what: Literal["check", "acls"] | None = None, /, *, json: Json = False) -> int:
     """Show the topics, and create missing ones."""
-    return int(_commands().topics(what, json=json))
+    return int(server_commands().topics(what, json=json))
 
 
-def _commands() -> ModuleType:
+def server_commands() -> ModuleType:
+    """The commands that need the server. Raises `Misconfigured` (`server_missing`)."""
     from importlib import import_module
 
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from muniment.cli.arguments import Command, Option
 from muniment.cli.failures import Usage
@@ -13,8 +13,10 @@ from muniment.cli.text import cell, moment
 
 app = Command(
     "muniment subscriptions",
-    "Who is told of what: webhooks with Standard Webhooks signatures, retried until they arrive.",
-    example="muniment subscriptions create deployer --url https://deploy.example/hook --model digits",
+    "Who is told of what: webhooks, Slack, Teams, e-mail, Kafka topics; retried until they arrive.",
+    example="muniment subscriptions create deployer --webhook https://deploy.example/hook --signing ed25519\n"
+    "  muniment subscriptions create team --email models@example.org --model 'dig*' --stability stable\n"
+    "  muniment subscriptions test SUBSCRIPTION",
 )
 
 
@@ -29,7 +31,7 @@ def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
                 ("ID", lambda item: cell(item["id"])),
                 ("NAME", lambda item: cell(item.get("name"))),
                 ("CHANNEL", lambda item: cell(item.get("channel"))),
-                ("URL", lambda item: cell(item.get("url"))),
+                ("TO", lambda item: cell(item.get("url") or item.get("email") or item.get("topic"))),
                 ("FILTER", _filter),
                 ("STATE", lambda item: cell(item.get("state"))),
                 ("OWNER", lambda item: cell(item.get("owner"))),
@@ -53,18 +55,32 @@ def create(
     name: str,
     /,
     *,
-    url: Annotated[str, Option("The URL that is posted to.")],
+    webhook: Annotated[str | None, Option("A URL that events are posted to.", ("--webhook", "--url"))] = None,
+    slack: Annotated[str | None, Option("The URL of a Slack incoming webhook.")] = None,
+    teams: Annotated[str | None, Option("The URL of a Teams Workflows webhook.")] = None,
+    email: Annotated[str | None, Option("An e-mail address.")] = None,
+    kafka: Annotated[str | None, Option("A Kafka topic of your own, such as subscriber.NAME.")] = None,
+    apprise: Annotated[str | None, Option("An Apprise URL, such as discord://ID/TOKEN.")] = None,
+    format: Annotated[  # noqa: A002  # reason: the option's name
+        Literal["cloudevents", "mlflow"] | None, Option("What a webhook's body is.")
+    ] = None,
+    signing: Annotated[Literal["hmac", "ed25519"] | None, Option("How a webhook is signed.")] = None,
+    title: Annotated[str | None, Option("The heading of messages, such as '{model} {number} is out'.")] = None,
     filters: Filters = Filters(),  # noqa: B008  # reason: frozen
     times: Times = Times(),  # noqa: B008  # reason: frozen
     common: Common = DEFAULTS,
 ) -> None:
-    """Make a webhook subscription. Its signing secret is printed once."""
-    wanted = {"name": name, "channel": "webhook", "url": url, **filters.fields(), **times.fields()}
+    """Subscribe through one channel. A webhook's signing secret is printed once."""
+    ways = {"webhook": webhook, "slack": slack, "teams": teams, "email": email, "kafka": kafka, "apprise": apprise}
+    settings = {"format": format, "signing": signing, "title": title}
+    wanted = {"name": name, **_way(ways), **settings, **filters.fields(), **times.fields()}
     with common.client() as client:
         made = client.create_subscription({key: value for key, value in wanted.items() if value})
     common.show(made, name=made.get("id"), facts=made.items())
-    if "secret" in made:
+    if made.get("secret"):
         common.say("the secret is shown once: keep it where the receiver verifies signatures")
+    if made.get("public_keys"):
+        common.say("receivers verify signatures (v1a) with the public key; the private one stays with the service")
     common.next(f"muniment subscriptions test {made.get('id')}")
 
 
@@ -118,7 +134,7 @@ def delete(subscription: str, /, *, common: Common = DEFAULTS) -> None:
 
 @app.command("test")
 def try_out(subscription: str, /, *, common: Common = DEFAULTS) -> None:
-    """Send a test event now, and show what was sent and what came back."""
+    """Send a test event now, and show exactly what was sent and what came back."""
     with common.client() as client:
         found = client.test_subscription(subscription)
     request, answer = found.get("request") or {}, found.get("answer") or {}
@@ -127,9 +143,11 @@ def try_out(subscription: str, /, *, common: Common = DEFAULTS) -> None:
         name="delivered" if found.get("delivered") else "failed",
         facts=[
             *((name, found.get(name)) for name in ("delivered", "latency_ms", "error", "detail")),
+            ("sent", f"{request.get('method')} {request.get('url')}" if request else None),
             *((f"sent {name}", value) for name, value in request.get("headers", {}).items()),
             ("sent body", request.get("body")),
             ("answer", answer.get("status")),
+            *((f"answer {name}", value) for name, value in answer.get("headers", {}).items()),
             ("answer body", answer.get("body")),
         ],
     )
@@ -198,13 +216,30 @@ def rotate(
     """Make a new signing secret. It is printed once."""
     with common.client() as client:
         made = client.rotate_secret(subscription, old_valid_hours=old_valid_hours)
-    common.show(made, name=made.get("secret"), facts=made.items())
+    common.show(made, name=made.get("secret") or made.get("public_key"), facts=made.items())
 
 
 def _change(common: Common, subscription: str, changes: dict[str, Any]) -> None:
     with common.client() as client:
         found = client.change_subscription(subscription, changes)
     common.show(found, name=subscription, facts=[("subscription", subscription), ("state", found.get("state"))])
+
+
+_SETTINGS = {"email": "email", "kafka": "topic"}
+"""Channels whose address is no URL: the setting that holds it."""
+
+
+def _way(ways: Mapping[str, str | None]) -> dict[str, str]:
+    """The one channel that was named, and its address."""
+    named = {channel: address for channel, address in ways.items() if address}
+    if len(named) != 1:
+        raise Usage(
+            "a subscription has one channel",
+            expected="one of " + ", ".join(f"--{channel}" for channel in ways),
+            actual=", ".join(f"--{channel}" for channel in named) or "none",
+        )
+    ((channel, address),) = named.items()
+    return {"channel": channel, _SETTINGS.get(channel, "url"): address}
 
 
 def _filter(item: Mapping[str, Any]) -> str:

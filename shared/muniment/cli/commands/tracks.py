@@ -63,11 +63,14 @@ def set_(
     any_format: Annotated[bool, Option("It takes any format again.")] = False,
     check: Annotated[tuple[str, ...], Option("A check that it asks for; may be repeated.")] = (),
     no_checks: Annotated[bool, Option("It asks for no checks any more.")] = False,
+    signed: Annotated[bool, Option("It takes only what has a verified signature over every file.")] = False,
+    unsigned: Annotated[bool, Option("It asks for no signature any more.")] = False,
     common: Common = DEFAULTS,
 ) -> None:
     """Make a track, or change one. What is left out stays; what is locked stays locked."""
-    if (any_format and format) or (no_checks and check):
-        raise Usage("two options contradict each other", expected="--format or --any-format, --check or --no-checks")
+    if (any_format and format) or (no_checks and check) or (signed and unsigned):
+        pairs = "--format or --any-format, --check or --no-checks, --signed or --unsigned"
+        raise Usage("two options contradict each other", expected=pairs)
     change: dict[str, Any] = {}
     if retention is not None:
         change["retention_s"] = seconds(retention)
@@ -79,6 +82,8 @@ def set_(
         change["formats"] = list(format) or None
     if check or no_checks:
         change["checks"] = list(check)
+    if signed or unsigned:
+        change["signature_required"] = signed
     if not change:
         raise Usage("nothing is to be changed", hint=f"muniment tracks set {track} --retention 90d")
     with common.client() as client:
@@ -112,6 +117,7 @@ def _tell(common: Common, track: Mapping[str, Any]) -> None:
             ("bucket", track.get("bucket")),
             ("formats", track.get("formats") or "any"),
             ("checks", track.get("checks") or "none"),
+            ("signature", "required" if track.get("signature_required") else "not asked for"),
             ("created", f"{moment(track.get('created_at'))} by {cell(track.get('created_by'))}"),
             ("changed", f"{moment(track['changed_at'])} by {track['changed_by']}" if track.get("changed_at") else None),
         ],

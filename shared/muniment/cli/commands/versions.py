@@ -1,13 +1,15 @@
-"""`muniment versions ls|show|describe|delete` and `muniment log`."""
+"""`muniment versions ls|show|describe|delete|attest|verify-signature` and `muniment log`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Annotated, Any
 
-from muniment.cli import options
+from muniment.cli import failures, options
 from muniment.cli.arguments import Command, Option
+from muniment.cli.failures import Usage
 from muniment.cli.graph import Key, draw
 from muniment.cli.session import DEFAULTS, At, Column, Common, Limit
 from muniment.cli.text import cell, moment, short, size
@@ -73,6 +75,7 @@ def show(ref: str, /, *, at: At = None, common: Common = DEFAULTS) -> None:
             *((name, manifest.get(name)) for name in ("run_id", "experiment_id", "params", "hyperparams", "metrics")),
             ("datasets", [item.get("name") for item in manifest.get("datasets", [])]),
             ("parents", [f"{short(item['id'])} ({item['kind']})" for item in manifest.get("parents", [])]),
+            ("signature", _signature(found.raw.get("signature"))),
             ("reproduces", _reproduction(found.raw.get("reproduces"))),
             ("reproduced by", [_reproduction(item) for item in found.raw.get("reproduced_by") or []]),
             *(
@@ -126,8 +129,76 @@ def delete(
     common.next("muniment gc")
 
 
+def _signature(item: Mapping[str, Any] | None) -> str | None:
+    if item is None:
+        return None
+    by = f" by {cell(item['signer'])}" if item.get("signer") else ""
+    left_out = f", {item['uncovered']} files left out" if item.get("uncovered") else ""
+    return f"{item['status']}{by}{left_out}" + (f" ({item['code']})" if item.get("code") else "")
+
+
 def _reproduction(item: Mapping[str, Any] | None) -> str:
     return f"{cell(item.get('model'))}/{item['number']} ({item['outcome']})" if item else ""
+
+
+@app.command("attest")
+def attest(
+    ref: str,
+    /,
+    *,
+    out: Annotated[
+        Path | None, Option("Write the bundles and the public key into this folder.", ("-o", "--out"))
+    ] = None,
+    common: Common = DEFAULTS,
+) -> None:
+    """What the registry attests of a version: an OMS signature over its files, and its SLSA v1 provenance."""
+    with common.client() as client:
+        found = client.attestations(ref) if out is None else client.attest(ref, out)
+    version = f"{found['model']}/{found['number']}"
+    facts = [("version", version), ("id", found["id"]), ("key", found["key"]["hint"]), ("files", found.get("files"))]
+    common.show(found, name=found["id"], facts=facts)
+    if out is None:
+        common.next(f"muniment versions attest {ref} -o DIR")
+    else:
+        common.next(f"model_signing verify key MODEL --signature {out}/muniment.sig --public_key {out}/muniment.pub")
+
+
+@app.command("verify-signature")
+def verify_signature(
+    ref: str,
+    /,
+    *,
+    public_key: Annotated[tuple[Path, ...], Option("A PEM file whose key you trust; may be repeated.")] = (),
+    root: Annotated[tuple[Path, ...], Option("A PEM file with root certificates; may be repeated.")] = (),
+    attestation: Annotated[bool, Option("Verify the registry's own signature, not the publisher's.")] = False,
+    record: Annotated[bool, Option("Let the registry judge again, by the keys it trusts now, and keep that.")] = False,
+    common: Common = DEFAULTS,
+) -> int:
+    """Verify a version's signature here by keys you name, or, without any, tell how the registry judged it."""
+    if record and (public_key or root or attestation):
+        raise Usage("two options contradict each other", expected="--record, or keys and roots to verify by here")
+    if attestation and not (public_key or root):
+        raise Usage(
+            "no key to verify by is named", expected="--public-key FILE: the registry's, from where you trust it"
+        )
+    with common.client() as client:
+        if public_key or root:
+            found = client.verify_signature(ref, keys=public_key, roots=root, registry=attestation)
+            version, outcome, by = found.version.raw, found.judgement.as_json(), found.signed_by
+            trouble = found.judgement.trouble
+            why = None if trouble is None else str(trouble)
+        else:
+            version = client.check_signature(ref) if record else client.version(ref).raw
+            outcome, by, why = version.get("signature") or {"status": "unsigned"}, "publisher", None
+    name = f"{version['model']}/{version['number']}"
+    common.show(
+        {"id": version["id"], "model": version["model"], "number": version["number"], "signed_by": by, **outcome},
+        name=version["id"],
+        facts=[("version", name), ("signed by", by), ("signature", _signature(outcome)), ("because", why)],
+    )
+    if outcome["status"] != "verified":
+        return failures.FAILED
+    return failures.OK
 
 
 @log_app.default

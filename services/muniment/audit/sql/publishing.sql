@@ -1,0 +1,61 @@
+-- Statements of what is published of the log: checkpoints, tiles, keys. The connection's search path is the schema.
+
+-- name: limit_silence
+SELECT set_config('idle_session_timeout', $1, false)
+
+-- name: try_turn
+SELECT pg_try_advisory_lock(hashtextextended('muniment publisher of ' || current_schema(), 0))
+
+-- name: end_turn
+SELECT pg_advisory_unlock(hashtextextended('muniment publisher of ' || current_schema(), 0))
+
+-- name: head_size
+SELECT max(size) FROM tree_head
+
+-- name: published_size
+SELECT COALESCE(max(size), 0) FROM checkpoint
+
+-- name: newest_checkpoint
+SELECT size, root, note, published_at FROM checkpoint ORDER BY size DESC LIMIT 1
+
+-- name: checkpoint_at
+SELECT size, root, note, published_at FROM checkpoint WHERE size = $1
+
+-- name: entries_between
+SELECT index, leaf_hash, root_hash, data FROM entry WHERE index >= $1 AND index < $2 ORDER BY index
+
+-- name: root_at
+SELECT root_hash FROM entry WHERE index = $1 - 1
+
+-- name: leaf_hashes
+SELECT leaf_hash FROM entry WHERE index >= $1 AND index < $2 ORDER BY index
+
+-- name: tile_roots
+SELECT root FROM tile_root WHERE level = $1 AND index >= $2 AND index < $3 ORDER BY index
+
+-- name: insert_tile_roots
+INSERT INTO tile_root (level, index, root) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
+
+-- name: insert_checkpoint
+INSERT INTO checkpoint (size, root, note) VALUES ($1, $2, $3)
+
+-- name: index_of_event
+SELECT index FROM entry WHERE event_id = $1
+
+-- name: entry_data
+SELECT data FROM entry WHERE index = $1
+
+-- name: origin
+SELECT origin FROM log_identity
+
+-- name: insert_origin
+INSERT INTO log_identity (origin) VALUES ($1) ON CONFLICT DO NOTHING
+
+-- name: signing_keys
+SELECT ordinal, vkey, added_at, predecessors_until FROM signing_key ORDER BY ordinal
+
+-- name: lock_signing_keys
+SELECT pg_advisory_xact_lock(hashtextextended('muniment signing keys of ' || current_schema(), 0))
+
+-- name: insert_signing_key
+INSERT INTO signing_key (ordinal, vkey, added_at, predecessors_until) VALUES ($1, $2, $3, $4)

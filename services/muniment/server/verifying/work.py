@@ -1,0 +1,118 @@
+"""The layers of a running log against each other: tiles, topic, Postgres, object store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from muniment.adapters.kafka import KafkaConnection
+from muniment.contracts.errors import Misconfigured
+from muniment.ports.blobs import BlobStore
+from muniment.server.verifying.mirrors import SQL, Progress, read_postgres, read_topic
+from muniment.server.verifying.stored import Manifests, StoredFiles
+from muniment.verifier.checkpoint import Checkpoint, Trust, open_checkpoint
+from muniment.verifier.entry import entry_checks
+from muniment.verifier.errors import CheckpointError, NoteError
+from muniment.verifier.layers import Layer, Layers, judge
+from muniment.verifier.note import MAX_NOTE
+from muniment.verifier.report import Finding, Report
+from muniment.verifier.tiles import CHECKPOINT
+from muniment.verifier.walk import verify_tiles
+
+if TYPE_CHECKING:
+    import asyncpg
+
+TILES, TOPIC, POSTGRES, OBJECTS = "tiles", "topic", "postgres", "objects"
+ALL: Final = (TILES, TOPIC, POSTGRES, OBJECTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the layers are. `models` is the bucket of manifests whose entries name none."""
+
+    blobs: BlobStore
+    tiles: str
+    models: str
+    kafka: KafkaConnection
+    topic: str
+    database: asyncpg.Connection[Any]
+
+
+async def verify_layers(places: Places, trust: Trust, only: Sequence[str], progress: Progress) -> Report:
+    """Verify the chosen layers under the newest checkpoint. Raises `Transient`, `Misconfigured`, `Unreadable`."""
+    report = Report("audit log")
+    files = StoredFiles(places.blobs, places.tiles, asyncio.get_running_loop())
+    raw = await asyncio.to_thread(files.read, CHECKPOINT, MAX_NOTE)
+    if raw is None:
+        message = f"the bucket {places.tiles} holds no checkpoint"
+        report.findings.append(Finding("checkpoint", None, "missing", message))
+        return report
+    try:
+        opened = open_checkpoint(raw, trust)
+    except (CheckpointError, NoteError) as error:
+        report.findings.append(Finding.of("checkpoint", None, error))
+        return report
+    report.opened(opened)
+    head = opened.checkpoint
+    async with AsyncExitStack() as stack:
+        layers, manifests = stack.enter_context(Layers()), stack.enter_context(Manifests())
+        compared: list[Layer] = []
+        if TILES in only or OBJECTS in only:
+            compared.append(layers.layer("entries"))
+            await _tiles(files, head, compared[0], manifests, report, progress)
+        if POSTGRES in only:
+            compared.append(layers.layer(POSTGRES))
+            await read_postgres(places.database, compared[-1], progress)
+        if TOPIC in only:
+            compared.append(layers.layer(TOPIC, repeats=True))
+            await read_topic(places.kafka, places.topic, head.size, compared[-1], progress)
+        await asyncio.to_thread(judge, head, compared, report)
+        if OBJECTS in only:
+            damaged = await manifests.verify(places.blobs, places.models, progress)
+            report.layers[OBJECTS] = {"ok": damaged is None, "manifests": manifests.count}
+            report.findings += [damaged] if damaged is not None else []
+    report.findings = list(dict.fromkeys(report.findings))
+    return report
+
+
+async def _tiles(
+    files: StoredFiles, head: Checkpoint, layer: Layer, manifests: Manifests, report: Report, progress: Progress
+) -> None:
+    """Walk the tiles. Of their findings the first that is about entries is the layer's own."""
+
+    def walk() -> None:
+        with entry_checks() as checks:
+
+            def look(index: int, data: bytes) -> None:
+                checks.look(index, data)
+                manifests.look(index, data)
+
+            done = verify_tiles(
+                files,
+                head,
+                look=look,
+                leaves=layer.leaves,
+                progress=lambda count, _: progress(TILES, count),
+            )
+            report.findings += [*done.findings, *checks.result(), *files.findings]
+            ended = next((one for one in done.findings if one.layer == layer.name), None)
+            if done.tree is None and ended is not None:
+                layer.finding = ended
+
+    await asyncio.to_thread(walk)
+
+
+async def keys_of(database: asyncpg.Connection[Any]) -> list[str]:
+    """The log's keys as its own database has them. Raises `Misconfigured` (`keys_unknown`)."""
+    rows = await database.fetch(SQL["keys"]) if await database.fetchval(SQL["has_keys"]) else []
+    if not rows:
+        raise Misconfigured(
+            "keys_unknown",
+            "the log's database knows no key of the log",
+            expected="--key VKEY or a file of keys",
+            hint="take the key from whom you trust",
+        )
+    return [row["vkey"] for row in rows]

@@ -1,0 +1,7 @@
+"""`python -m muniment.verifier`."""
+
+import sys
+
+from muniment.verifier.main import main
+
+sys.exit(main())
