@@ -30,6 +30,7 @@ NAMES = (
     "history",
     "diff",
     "growth",
+    "notifications",
     "endurance",
 )
 

@@ -11,9 +11,10 @@ from muniment.adapters.kafka_guest import GuestPublisher
 from muniment.contracts.topics import NOTIFIER
 from muniment.notifier.addresses import AddressPolicy, policy_for
 from muniment.notifier.channels.all import channels_of
-from muniment.notifier.deliver import Deliverer, Pace
+from muniment.notifier.deliver import Deliverer, Observer, Pace
 from muniment.notifier.domain import TOPICS
 from muniment.notifier.feed import Feed
+from muniment.notifier.gather import Gatherer
 from muniment.notifier.handlers import Announce, Matcher
 from muniment.notifier.http import router
 from muniment.notifier.ledger import Ledger
@@ -22,6 +23,7 @@ from muniment.notifier.prune import Pruner
 from muniment.notifier.sealing import Sealer, load_key
 from muniment.notifier.subscriptions import TESTS_AT_ONCE, Subscriptions
 from muniment.runtime.delivery.handler import Route
+from muniment.runtime.metrics import Metrics
 from muniment.runtime.service import Built, Deps, Service
 from muniment.runtime.settings import Settings
 
@@ -43,6 +45,7 @@ def build(deps: Deps) -> Built:
         deps.transactions,
         deps.clock,
         Pace(settings.workers, settings.timeout_s, settings.retry_scale),
+        observe=_Observed(deps.metrics),
     )
     matcher = Matcher()
 
@@ -58,8 +61,25 @@ def build(deps: Deps) -> Built:
     return Built(
         router=router(subscriptions, feed),
         routes=tuple(Route(topic, Announce(topic, matcher, wake)) for topic in TOPICS),
-        tasks=(deliver, Pruner(deps.pool, deps.clock, settings.feed_days).run),
+        tasks=(
+            deliver,
+            Gatherer(deps.transactions, wake).run,
+            Pruner(deps.pool, deps.clock, settings.feed_days).run,
+        ),
     )
+
+
+class _Observed(Observer):
+    """The worker in the process's metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def attempted(self, channel: str, outcome: str) -> None:
+        self._metrics.notifications.labels(channel, outcome).inc()
+
+    def failing(self, count: int) -> None:
+        self._metrics.subscriptions_failing.set(count)
 
 
 def policy_of(settings: Settings) -> AddressPolicy:

@@ -22,22 +22,24 @@ from uuid import UUID
 import structlog
 
 from muniment.adapters.postgres import RACES, UNAVAILABLE
-from muniment.contracts.events import Cause
-from muniment.notifier import store
+from muniment.contracts.events import Cause, Change
+from muniment.contracts.model import rfc3339
+from muniment.notifier import ledger, store
 from muniment.notifier.channels import Channel
 from muniment.notifier.exchange import exchange
-from muniment.notifier.ledger import Job, Ledger, Outcome
+from muniment.notifier.ledger import HealthChange, Job, Ledger, Outcome
 from muniment.notifier.schedule import Attempt, judge
 from muniment.ports.clock import Clock
 from muniment.runtime.stop_point import reached
 
 if TYPE_CHECKING:
-    from muniment.runtime.delivery.transaction import Transactions
+    from muniment.runtime.delivery.transaction import Transactions, Tx
 
 log = structlog.get_logger(__name__)
 
 OPERATOR: Final = "muniment|notifier"
 _OUTAGE_S: Final = 1.0
+_PER_LANE: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,13 @@ class Pace:
     """How often to look for what nobody woke: retries, lapsed leases, events that another process took."""
     stop_s: float = 5.0
     """What running attempts get to end when the process is asked to stop."""
+    failing_after_s: float = 60.0
+    """For how long a subscription's attempts must fail, with no success between, until people are told."""
 
     @property
     def per_lane(self) -> int:
-        """Slots that one healthy subscription may hold."""
-        return max(1, self.workers // 4)
+        """Slots that one healthy subscription may hold: what is more than an endpoint expects is no use to anybody."""
+        return max(1, min(self.workers // 4, _PER_LANE))
 
     @property
     def for_degraded(self) -> int:
@@ -75,26 +79,38 @@ class _Lane:
     """There may be more due in the ledger than is in flight."""
 
 
+class Observer:
+    """What the worker tells of itself; this one tells nobody."""
+
+    def attempted(self, channel: str, outcome: str) -> None:
+        """An attempt was made: `delivered`, `pending` (it will be made again) or `dead`."""
+
+    def failing(self, count: int) -> None:
+        """So many subscriptions fail for long now."""
+
+
 class Deliverer:
     """Run `run` as a task, and call `wake` after each commit that made something due."""
 
     def __init__(
         self,
-        ledger: Ledger,
+        deliveries: Ledger,
         channels: Mapping[str, Channel],
         transactions: Transactions,
         clock: Clock,
         pace: Pace,
         jitter: Callable[[], float] = random.random,
+        observe: Observer | None = None,
     ) -> None:
-        self._ledger = ledger
+        self._ledger = deliveries
         self._channels = channels
         self._transactions = transactions
         self._clock = clock
         self._pace = pace
         self._jitter = jitter
-        self._recorder = _Recorder(ledger)
-        self._leases = _Leases(ledger, pace.lease_s)
+        self._observe = observe or Observer()
+        self._recorder = _Recorder(transactions, pace.failing_after_s)
+        self._leases = _Leases(deliveries, pace.lease_s)
         self._lanes: dict[UUID, _Lane] = {}
         self._turns: dict[UUID, None] = {}
         """Lanes that may lease, in the order of their turns."""
@@ -141,6 +157,7 @@ class Deliverer:
             self._timers = [(now + lane.due_in_s, lane.subscription_id) for lane in lanes if lane.due_in_s is not None]
             heapq.heapify(self._timers)
             degraded = {lane.subscription_id for lane in lanes if lane.degraded}
+            self._observe.failing(sum(lane.failing for lane in lanes))
             for subscription in list(self._lanes):
                 self._lanes[subscription].degraded = subscription in degraded
                 self._forget(subscription)
@@ -213,11 +230,15 @@ class Deliverer:
     async def _deliver(self, job: Job) -> None:
         subscription = job.message.subscription_id
         try:
+            if job.quiet_hours and (until := job.quiet_hours.over_at(self._clock.now())):
+                await self._ledger.postpone(job, until)
+                return
             attempt = await self._attempt(job)
             reached("notifier.answered-before-marked")
             verdict = judge(attempt, tries=job.tries, scale=self._pace.retry_scale, jitter=self._jitter())
             await self._recorder.record(Outcome(job, attempt, verdict))
             self._lanes[subscription].degraded = attempt.trouble is not None
+            self._observe.attempted(job.channel, "delivered" if attempt.delivered else verdict.state)
             if verdict.disable:
                 await self._disable(subscription, job)
             if verdict.delay_s is not None and (due := time.monotonic() + verdict.delay_s) < self._poll_at:
@@ -280,11 +301,27 @@ class Deliverer:
             del self._lanes[subscription]
 
 
+def _tell(tx: Tx, change: HealthChange) -> None:
+    """People hear of an endpoint that fails for long, and of its recovery, by the audit log; operators by the log."""
+    what, before, now = ("failing", "well", "failing") if change.failing else ("recovered", "failing", "well")
+    tx.audit(
+        action=f"subscription.{what}",
+        resource=f"subscriptions/{change.subscription_id}",
+        operator=OPERATOR,
+        authenticated_by="service",
+        cause=Cause(kind="schedule", id=f"{change.subscription_id}.{rfc3339(tx.now)}"),
+        changes=[Change(path="health", before=before, after=now)],
+        reason=change.trouble,
+    )
+    tell = log.warning if change.failing else log.info
+    tell(f"subscription {what}", subscription=str(change.subscription_id), reason=change.trouble)
+
+
 class _Leases:
     """Renews the leases of running attempts, all with one statement; one that was lost meanwhile stays lost."""
 
-    def __init__(self, ledger: Ledger, lease_s: float) -> None:
-        self._ledger = ledger
+    def __init__(self, deliveries: Ledger, lease_s: float) -> None:
+        self._ledger = deliveries
         self._lease_s = lease_s
         self._held: dict[UUID, int] = {}
 
@@ -311,8 +348,9 @@ class _Leases:
 class _Recorder:
     """Records outcomes, as many together as came while the last ones were being recorded."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, transactions: Transactions, failing_after_s: float) -> None:
+        self._transactions = transactions
+        self._failing_after_s = failing_after_s
         self._queue: asyncio.Queue[tuple[Outcome, asyncio.Future[None]]] = asyncio.Queue()
 
     async def record(self, outcome: Outcome) -> None:
@@ -331,7 +369,10 @@ class _Recorder:
 
     async def _settle(self, batch: list[tuple[Outcome, asyncio.Future[None]]]) -> None:
         try:
-            await self._ledger.settle([outcome for outcome, _ in batch])
+            async with self._transactions.begin() as tx:
+                outcomes = [outcome for outcome, _ in batch]
+                for change in await ledger.settle(tx.connection, outcomes, self._failing_after_s):
+                    _tell(tx, change)
         except Exception as error:  # noqa: BLE001  # reason: handed to those who wait
             if len(batch) > 1 and not isinstance(error, UNAVAILABLE):
                 for one in batch:  # what the database does not take is one of them, not all

@@ -8,17 +8,23 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, get_args
+from typing import Any, Final, Generic, TypeVar, get_args
 
 from muniment.contracts import topics
 from muniment.contracts.cloudevent import CloudEvent, content_event_id
 from muniment.contracts.errors import Rejected
 from muniment.contracts.events import Stability
 from muniment.contracts.model import Payload
+from muniment.notifier.conditions import Condition, TagWish, condition, tag_wish
+
+K = TypeVar("K")
 
 TOPICS: Final = tuple(t for t in topics.ALL if t.audience == "outward" and topics.NOTIFIER in t.consumers)
 """What the service consumes: every outward topic that names it."""
 TYPES: Final = {topic.name: topic for topic in TOPICS}
+FILTER_FIELDS: Final = ("types", "model", "branch", "stability", "track", "tags", "metrics")
+MAX_WISHES: Final = 20
+"""Tags, and conditions on metrics, of one filter."""
 
 _GLOB: Final = re.compile(r"[A-Za-z0-9._/*?-]{1,128}")
 _WORD: Final = re.compile(r"[^\x00-\x1f\x7f]{1,256}")
@@ -27,7 +33,7 @@ _DELIVERY_NAMESPACE: Final = uuid.UUID("8d1f0a52-7f0e-5b0a-9f43-5a6f2c1d7e90")
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a filter can look at. An event that has no branch, stability or track has None there."""
+    """What a filter can look at. A fact that an event does not have is None, or empty."""
 
     type: str
     """The topic's name, e.g. `version-available`."""
@@ -35,6 +41,8 @@ class Facts:
     branch: str | None = None
     stability: str | None = None
     track: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,10 @@ class Filter:
     """A glob; `*` also crosses `/`."""
     stability: str | None = None
     track: str | None = None
+    tags: tuple[TagWish, ...] = ()
+    """All of them must be there."""
+    metrics: tuple[Condition, ...] = ()
+    """All of them must hold."""
 
     def matches(self, facts: Facts) -> bool:
         """Whether the event is wanted."""
@@ -61,6 +73,8 @@ class Filter:
                 self.model is None
                 or (facts.model is not None and glob_matches(self.model.lower(), facts.model.lower()))
             )
+            and all(wish.met_by(facts.tags) for wish in self.tags)
+            and all(wish.met_by(facts.metrics) for wish in self.metrics)
         )
 
     def fields(self) -> dict[str, Any]:
@@ -69,16 +83,19 @@ class Filter:
         for name in ("model", "branch", "stability", "track"):
             if (value := getattr(self, name)) is not None:
                 fields[name] = value
+        for name in ("tags", "metrics"):
+            if wishes := getattr(self, name):
+                fields[name] = [str(wish) for wish in wishes]
         return fields
 
 
 def filter_of(fields: Mapping[str, Any]) -> Filter:
     """The filter that JSON fields describe, checked. Raises `Rejected` (`filter_invalid`)."""
-    if unknown := set(fields) - {"types", "model", "branch", "stability", "track"}:
-        raise _invalid("an unknown field", "types, model, branch, stability, track", sorted(unknown))
-    types = fields.get("types") or ()
-    if not isinstance(types, list | tuple) or not all(isinstance(item, str) for item in types):
-        raise _invalid("types is a list of texts", sorted(TYPES), types)
+    if not isinstance(fields, Mapping):
+        raise _invalid("it is no object", "an object", fields)
+    if unknown := set(fields) - set(FILTER_FIELDS):
+        raise _invalid("an unknown field", ", ".join(FILTER_FIELDS), sorted(unknown))
+    types, tags, metrics = (_texts(fields, name) for name in ("types", "tags", "metrics"))
     for name in ("model", "branch"):
         pattern = fields.get(name)
         if pattern is not None and not (isinstance(pattern, str) and _GLOB.fullmatch(pattern)):
@@ -90,7 +107,13 @@ def filter_of(fields: Mapping[str, Any]) -> Filter:
     if track is not None and not (isinstance(track, str) and _WORD.fullmatch(track)):
         raise _invalid("track is no name", "1 to 256 printable characters", track)
     return Filter(
-        frozenset(type_name(item) for item in types), fields.get("model"), fields.get("branch"), stability, track
+        frozenset(type_name(item) for item in types),
+        fields.get("model"),
+        fields.get("branch"),
+        stability,
+        track,
+        tuple(tag_wish(item) for item in tags),
+        tuple(condition(item) for item in metrics),
     )
 
 
@@ -125,41 +148,47 @@ def glob_matches(pattern: str, text: str) -> bool:
 
 
 @dataclass(slots=True)
-class FilterSet:
+class FilterSet(Generic[K]):
     """Every active filter, arranged so that an event meets only those that name its model or use wildcards."""
 
-    _exact: dict[str, list[tuple[uuid.UUID, Filter]]] = field(default_factory=lambda: defaultdict(list))
-    _others: list[tuple[uuid.UUID, Filter]] = field(default_factory=list)
+    _exact: dict[str, list[tuple[K, Filter]]] = field(default_factory=lambda: defaultdict(list))
+    _others: list[tuple[K, Filter]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, filters: Iterable[tuple[uuid.UUID, Filter]]) -> FilterSet:
-        """The set of these subscriptions' filters."""
+    def of(cls, filters: Iterable[tuple[K, Filter]]) -> FilterSet[K]:
+        """The set of these filters, each with whose it is."""
         made = cls()
-        for subscription, wanted in filters:
+        for owner, wanted in filters:
             exact = wanted.model is not None and not set(wanted.model) & {"*", "?"}
-            (made._exact[wanted.model.lower()] if exact and wanted.model else made._others).append(
-                (subscription, wanted)
-            )
+            (made._exact[wanted.model.lower()] if exact and wanted.model else made._others).append((owner, wanted))
         return made
 
-    def matching(self, facts: Facts) -> Iterator[uuid.UUID]:
-        """The subscriptions that want the event."""
+    def matching(self, facts: Facts) -> Iterator[K]:
+        """Those who want the event."""
         named = self._exact.get(facts.model.lower(), ()) if facts.model is not None else ()
         for group in (named, self._others):
-            for subscription, wanted in group:
+            for owner, wanted in group:
                 if wanted.matches(facts):
-                    yield subscription
+                    yield owner
 
 
 def facts_of(topic: topics.Topic, data: Payload) -> Facts:
     """What filters see of an event."""
-    return Facts(
-        topic.name,
-        getattr(data, "model", None),
-        getattr(data, "branch", None),
-        getattr(data, "stability", None),
-        getattr(data, "track", None),
-    )
+    return _facts(topic.name, {name: getattr(data, name, None) for name in _FACTS})
+
+
+def facts_of_json(event: Mapping[str, Any]) -> Facts:
+    """The same of an event as the feed keeps it: a CloudEvent in structured JSON."""
+    topic = topics.BY_TYPE[event["type"]]
+    return _facts(topic.name, event["data"])
+
+
+_FACTS: Final = ("model", "branch", "stability", "track", "tags", "metrics")
+
+
+def _facts(name: str, data: Mapping[str, Any]) -> Facts:
+    model, branch, stability, track, tags, metrics = (data.get(fact) for fact in _FACTS)
+    return Facts(name, model, branch, stability, track, tags or {}, metrics or {})
 
 
 def event_key(event: CloudEvent) -> uuid.UUID:
@@ -179,6 +208,15 @@ def structured_json(event: CloudEvent) -> str:
     attributes |= {name: value for name, value in optional.items() if value is not None}
     attributes |= {"datacontenttype": "application/json", **event.extensions}
     return f'{json.dumps(attributes, ensure_ascii=False)[:-1]}, "data": {event.data.decode()}}}'
+
+
+def _texts(fields: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    texts = fields.get(name) or ()
+    if not isinstance(texts, list | tuple) or not all(isinstance(item, str) for item in texts):
+        raise _invalid(f"{name} is a list of texts", "a list of texts", texts)
+    if name != "types" and len(texts) > MAX_WISHES:
+        raise _invalid(f"there are too many {name}", f"<= {MAX_WISHES}", len(texts))
+    return tuple(dict.fromkeys(texts))
 
 
 def _invalid(what: str, expected: object, actual: object) -> Rejected:

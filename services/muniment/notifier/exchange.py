@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Final
 
 import structlog
@@ -31,6 +32,14 @@ class Exchange:
 
 async def exchange(channel: Channel, message: Message, clock: Clock, deadline_s: float) -> Exchange:
     """Send once. Whatever happens is in the result: nothing of one delivery reaches another."""
+    done = await _exchange(channel, message, clock, deadline_s)
+    if done.request is None or done.attempt.skipped:
+        return done
+    digest = sha256(done.request.body.encode()).hexdigest()
+    return replace(done, attempt=replace(done.attempt, request_sha256=digest))
+
+
+async def _exchange(channel: Channel, message: Message, clock: Clock, deadline_s: float) -> Exchange:
     started_at = clock.now()
     began = time.monotonic()
 

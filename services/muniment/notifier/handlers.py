@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from muniment.contracts.model import Payload
 from muniment.contracts.topics import Topic
 from muniment.notifier import ledger, store
+from muniment.notifier.damping import Damping
+from muniment.notifier.digests import alert_key
 from muniment.notifier.domain import FilterSet, delivery_id, event_key, facts_of, structured_json
 from muniment.notifier.ledger import NewDelivery
+from muniment.notifier.store import Recipient
 from muniment.runtime.delivery.handler import SimpleHandler
 from muniment.runtime.delivery.incoming import Incoming
 from muniment.runtime.delivery.transaction import Tx
@@ -41,15 +45,39 @@ class Announce(SimpleHandler[Payload]):
             tx.now,
         )
         woken: set[UUID] = set()
+        alerts = {event_key(item.event): key for item, _ in items if (key := self._alert_key(item.data))}
+        damping = await Damping.of(
+            tx.connection,
+            (
+                (recipient.id, alerts[row["key"]])
+                for row in (rows if alerts else ())
+                for recipient in filters.matching(events[row["key"]][0])
+                if recipient.timing.damp_minutes
+            ),
+        )
+
+        def gathered_until(recipient: Recipient, event: UUID) -> datetime | None:
+            until = recipient.timing.gathered_until(tx.now)
+            if until is None and event in alerts:
+                until = damping.gathered_until(recipient, alerts[event], tx.now)
+            return until
 
         def deliveries() -> Iterator[NewDelivery]:  # never all at once: events times subscriptions can be millions
             for row in rows:
-                for subscription in filters.matching(events[row["key"]][0]):
-                    woken.add(subscription)
-                    yield NewDelivery(delivery_id(subscription, row["key"]), subscription, row["seq"])
+                for recipient in filters.matching(events[row["key"]][0]):
+                    if recipient.expires_at is not None and recipient.expires_at <= tx.now:
+                        continue
+                    until = gathered_until(recipient, row["key"])
+                    if until is None:
+                        woken.add(recipient.id)
+                    yield NewDelivery(delivery_id(recipient.id, row["key"]), recipient.id, row["seq"], until)
 
         await ledger.add(tx.connection, deliveries())
+        await damping.save(tx.connection)
         tx.after_commit(lambda: self._wake(woken))
+
+    def _alert_key(self, data: Payload) -> str | None:
+        return alert_key(self._topic.name, vars(data))
 
 
 class Matcher:
@@ -61,9 +89,9 @@ class Matcher:
 
     def __init__(self) -> None:
         self._version = -1
-        self._filters = FilterSet()
+        self._filters: FilterSet[Recipient] = FilterSet()
 
-    async def locked(self, tx: Tx) -> FilterSet:
+    async def locked(self, tx: Tx) -> FilterSet[Recipient]:
         """The filters in force, and the feed's lock."""
         version: int = await tx.connection.fetchval(store.SQL["lock_feed"])
         if version != self._version:

@@ -5,7 +5,7 @@ Writers see whole URLs, so URLs are shown to writers only; signing secrets are s
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -14,7 +14,8 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from muniment.contracts.identity import Principal
 from muniment.notifier import ledger, store
 from muniment.notifier.feed import MAX_WAIT_S, Feed
-from muniment.notifier.schedule import State
+from muniment.notifier.ledger import DeliveryState
+from muniment.notifier.replays import PreviewPage, PreviewWanted, ReplaySeen, ReplayWanted, preview
 from muniment.notifier.subscriptions import (
     By,
     SecretWanted,
@@ -131,13 +132,14 @@ def router(subscriptions: Subscriptions, feed: Feed) -> APIRouter:
         _writer: Writer,
         page: Paged,
         subscription_id: UUID,
-        state: State | None = None,
+        state: DeliveryState | None = None,
     ) -> DeliveryPage:
         """The subscription's deliveries with their latest attempts, newest event first."""
         await store.get(pool, subscription_id)
-        (before,) = page.after(int) or (None,)
-        rows = await ledger.page(pool, subscription_id, before_seq=before, state=state, limit=page.fetch)
-        answer = page.answer(rows, item=delivery_seen, key=lambda row: (row.event_seq,))
+        after = page.after(int, UUID)
+        before = None if after is None else (after[0], after[1])
+        rows = await ledger.page(pool, subscription_id, before=before, state=state, limit=page.fetch)
+        answer = page.answer(rows, item=delivery_seen, key=lambda row: (row.event_seq, row.id))
         return DeliveryPage.model_validate(answer)
 
     @routes.post("/deliveries/{delivery_id}/retry", status_code=202)
@@ -145,6 +147,23 @@ def router(subscriptions: Subscriptions, feed: Feed) -> APIRouter:
         """Deliver a dead or waiting delivery now, with its schedule begun anew."""
         await subscriptions.retry(delivery_id, By(writer, cause_of(request)))
         return Response(status_code=202)
+
+    @routes.post("/subscriptions/{subscription_id}/replay")
+    async def replay_subscription(
+        request: Request,
+        writer: Writer,
+        subscription_id: UUID,
+        wanted: Annotated[ReplayWanted, Depends(body(ReplayWanted))],
+    ) -> ReplaySeen:
+        """Deliver past events that the subscription's filter matches; each keeps its one delivery and id."""
+        return await subscriptions.replay(subscription_id, wanted, By(writer, cause_of(request)))
+
+    @routes.post("/subscriptions/preview")
+    async def preview_subscription(
+        _writer: Writer, wanted: Annotated[PreviewWanted, Depends(body(PreviewWanted))]
+    ) -> PreviewPage:
+        """What a filter would have matched in the last days. Changes nothing."""
+        return await preview(pool, wanted, subscriptions.clock.now() - timedelta(days=wanted.days))
 
     @routes.get("/events")
     async def read_events(

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
-from muniment.contracts.errors import Conflict, NotFound
+from muniment.contracts.errors import Conflict, NotFound, Rejected
 from muniment.notifier.channels import Message
-from muniment.notifier.schedule import Attempt, State, Verdict
+from muniment.notifier.schedule import Attempt, Verdict
 from muniment.notifier.store import SQL
+from muniment.notifier.timing import QuietHours, timing_of
 
 if TYPE_CHECKING:
     import asyncpg
@@ -29,7 +30,9 @@ _LISTS: Final = {
     "pending": "list_pending",
     "delivered": "list_delivered",
     "dead": "list_dead",
+    "gathered": "list_gathered",
 }
+DeliveryState = Literal["gathered", "pending", "delivered", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Lane:
 
     subscription_id: UUID
     degraded: bool
+    failing: bool
     due_in_s: float | None
 
 
@@ -51,6 +55,9 @@ class Job:
     channel: str
     degraded: bool
     message: Message
+    digest: bool = False
+    """It tells of what was gathered."""
+    quiet_hours: QuietHours | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +70,40 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthChange:
+    """A subscription fails for long now (`failing`), or has recovered. `trouble`: what the last attempt gave."""
+
+    subscription_id: UUID
+    name: str
+    failing: bool
+    trouble: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class NewDelivery:
     """A row to be: the delivery of one event to one subscription."""
 
     id: UUID
     subscription_id: UUID
     event_seq: int
+    gathered_until: datetime | None = None
+    """When the digest is due that will tell of it; None: it is told by itself, at once."""
 
 
-async def add(connection: Connection, deliveries: Iterable[NewDelivery]) -> None:
-    """Insert deliveries that are due at once; known ones stay as they are."""
+async def add(connection: Connection, deliveries: Iterable[NewDelivery]) -> int:
+    """Insert deliveries; known ones stay as they are. Returns how many are new."""
     rows = iter(deliveries)
+    new = 0
     while chunk := list(islice(rows, _ROWS_AT_ONCE)):
-        await connection.execute(
+        status = await connection.execute(
             SQL["insert_deliveries"],
             [row.id for row in chunk],
             [row.subscription_id for row in chunk],
             [row.event_seq for row in chunk],
+            [row.gathered_until for row in chunk],
         )
+        new += int(status.rpartition(" ")[2])
+    return new
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +118,7 @@ class Ledger:
         One index probe for each subscription, however long its backlog is.
         """
         rows = await self.pool.fetch(SQL["due_lanes"], horizon_s)
-        return [Lane(row["id"], row["degraded"], row["due_in_s"]) for row in rows]
+        return [Lane(row["id"], row["degraded"], row["failing"], row["due_in_s"]) for row in rows]
 
     async def lease(self, wanted: Mapping[UUID, int], lease_s: float) -> Sequence[Job]:
         """At most so many due deliveries of each subscription (one of a degraded one), due again after the lease."""
@@ -106,6 +129,8 @@ class Ledger:
                 tries=row["tries"],
                 channel=row["channel"],
                 degraded=row["degraded"],
+                digest=row["is_digest"],
+                quiet_hours=_quiet_hours(row["timing"]),
                 message=Message(
                     delivery_id=row["id"],
                     subscription_id=row["subscription_id"],
@@ -121,25 +146,54 @@ class Ledger:
         """Hold leased deliveries (id: epoch) so much longer from now. One that has been settled stays as it is."""
         await self.pool.execute(SQL["renew"], list(held), list(held.values()), lease_s)
 
-    async def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Record attempts and their consequences. An outcome whose lease has passed to another is only recorded."""
-        health = {
-            outcome.job.message.subscription_id: outcome.attempt.trouble
-            for outcome in outcomes
-            if outcome.attempt.trouble or outcome.job.degraded
-        }
-        async with self.pool.acquire(timeout=30) as connection, connection.transaction():
-            await connection.execute(SQL["insert_attempts"], *_attempt_columns(outcomes))
-            await connection.execute(
-                SQL["settle"],
-                [outcome.job.message.delivery_id for outcome in outcomes],
-                [outcome.job.epoch for outcome in outcomes],
-                [outcome.verdict.state for outcome in outcomes],
-                [outcome.verdict.delay_s for outcome in outcomes],
-            )
-            if health:
-                ordered = sorted(health.items())  # one order for all processes, so that none waits in a circle
-                await connection.execute(SQL["set_health"], [key for key, _ in ordered], [why for _, why in ordered])
+    async def postpone(self, job: Job, until: datetime) -> None:
+        """Put a leased delivery off without an attempt."""
+        await self.pool.execute(SQL["postpone"], job.message.delivery_id, job.epoch, until)
+
+
+async def settle(connection: Connection, outcomes: Sequence[Outcome], failing_after_s: float) -> list[HealthChange]:
+    """Record attempts and their consequences, in a transaction. An outcome whose lease has passed on is only recorded.
+
+    Returns the subscriptions that have now failed for `failing_after_s` without a success between, and those that
+    had and are well again.
+    """
+    await connection.execute(SQL["insert_attempts"], *_attempt_columns(outcomes))
+    settled = await connection.fetch(
+        SQL["settle"],
+        [outcome.job.message.delivery_id for outcome in outcomes],
+        [outcome.job.epoch for outcome in outcomes],
+        [outcome.verdict.state for outcome in outcomes],
+        [outcome.verdict.delay_s for outcome in outcomes],
+    )
+    if digests := {outcome.job.message.delivery_id for outcome in outcomes if outcome.job.digest}:
+        await connection.execute(SQL["settle_gathered"], [row["id"] for row in settled if row["id"] in digests])
+    health = {
+        outcome.job.message.subscription_id: outcome.attempt
+        for outcome in outcomes
+        if outcome.attempt.trouble or outcome.job.degraded
+    }
+    if not health:
+        return []
+    ordered = sorted(health.items())  # one order for all processes, so that none waits in a circle
+    rows = await connection.fetch(
+        SQL["set_health"],
+        [key for key, _ in ordered],
+        [attempt.trouble for _, attempt in ordered],
+        [not attempt.delivered for _, attempt in ordered],
+        failing_after_s,
+    )
+    return [
+        HealthChange(row["id"], row["name"], row["failing_since"] is not None, row["trouble"])
+        for row in rows
+        if (row["failing_since"] is None) != (row["failing_before"] is None)
+    ]
+
+
+def _quiet_hours(timing: str) -> QuietHours | None:
+    try:
+        return None if timing == "{}" else timing_of(json.loads(timing)).quiet_hours
+    except (Rejected, ValueError):  # a zone that is not known here: better told than lost
+        return None
 
 
 def _attempt_columns(outcomes: Sequence[Outcome]) -> tuple[list[Any], ...]:
@@ -153,7 +207,11 @@ def _attempt_columns(outcomes: Sequence[Outcome]) -> tuple[list[Any], ...]:
         [attempt.error for attempt in attempts],
         [attempt.detail for attempt in attempts],
         [attempt.excerpt for attempt in attempts],
+        [attempt.request_sha256 for attempt in attempts],
     )
+
+
+_ATTEMPT_FIELDS: Final = ("started_at", "latency_ms", "status", "error", "detail", "excerpt", "request_sha256")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,43 +222,63 @@ class DeliveryRecord:
     event_seq: int
     type: str
     model: str | None
-    state: str
+    state: DeliveryState
     due_at: datetime
     created_at: datetime
     finished_at: datetime | None
+    digest_id: UUID | None
     attempts: tuple[tuple[int, Attempt], ...]
 
 
 async def page(
-    pool: Pool, subscription_id: UUID, *, before_seq: int | None, state: State | None, limit: int
+    pool: Pool,
+    subscription_id: UUID,
+    *,
+    before: tuple[int, UUID] | None,
+    state: DeliveryState | None,
+    limit: int,
 ) -> Sequence[DeliveryRecord]:
     """A subscription's deliveries, newest event first."""
-    rows = await pool.fetch(SQL[_LISTS[state]], subscription_id, before_seq, limit)
+    before_seq, before_id = before or (None, None)
+    rows = await pool.fetch(SQL[_LISTS[state]], subscription_id, before_seq, before_id, limit)
     attempts: dict[UUID, list[tuple[int, Attempt]]] = {row["id"]: [] for row in rows}
     for row in await pool.fetch(SQL["attempts_of"], list(attempts), ATTEMPTS_SHOWN):
-        fields = {name: row[name] for name in ("started_at", "latency_ms", "status", "error", "detail", "excerpt")}
-        attempts[row["delivery_id"]].append((row["number"], Attempt(**fields)))
+        attempts[row["delivery_id"]].append((row["number"], Attempt(**{name: row[name] for name in _ATTEMPT_FIELDS})))
     return [DeliveryRecord(**dict(row), attempts=tuple(attempts[row["id"]])) for row in rows]
 
 
 async def retry(connection: Connection, delivery_id: UUID) -> UUID:
     """Make a pending or dead delivery due now, its schedule begun anew; returns its subscription's id.
 
-    Raises `NotFound` (`delivery_unknown`) and `Conflict` (`delivery_done`, `subscription_inactive`).
+    Raises `NotFound` (`delivery_unknown`) and `Conflict` (`delivery_done`, `delivery_gathered`,
+    `subscription_inactive`).
     """
     row = await connection.fetchrow(SQL["lock_delivery"], delivery_id)
     if row is None:
         raise NotFound("delivery_unknown", "there is no such delivery", actual=str(delivery_id))
     if row["state"] == "delivered":
         raise Conflict("delivery_done", "the delivery has arrived", expected="pending or dead", actual="delivered")
-    if row["subscription_state"] != "active":
+    if row["state"] == "gathered":
+        raise Conflict(
+            "delivery_gathered",
+            "the delivery waits for its digest",
+            expected="pending or dead",
+            actual="gathered",
+            hint="a change of the subscription's digest or quiet hours sends what it has gathered",
+        )
+    check_active(row["subscription_state"])
+    await connection.execute(SQL["retry_delivery"], delivery_id)
+    subscription_id: UUID = row["subscription_id"]
+    return subscription_id
+
+
+def check_active(state: str) -> None:
+    """Raises `Conflict` (`subscription_inactive`) unless the subscription's state is `active`."""
+    if state != "active":
         raise Conflict(
             "subscription_inactive",
             "the subscription does not deliver",
             expected="active",
-            actual=row["subscription_state"],
-            hint="resume it first",
+            actual=state,
+            hint="give it another expiry first" if state == "expired" else "resume it first",
         )
-    await connection.execute(SQL["retry_delivery"], delivery_id)
-    subscription_id: UUID = row["subscription_id"]
-    return subscription_id

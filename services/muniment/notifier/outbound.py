@@ -4,7 +4,8 @@ A name is resolved once for a connection, every address it has must be allowed, 
 addresses: what a second look-up would say does not matter (DNS rebinding). TLS and the Host header keep the name. There
 are no redirects, no proxies, no cookies, no decompression; answers are cut, and a total deadline covers it all.
 
-The guard sits in the connection pool's network backend, so that no path through the client can avoid it.
+aiohttp speaks HTTP and keeps connections. The guard stands twice: where it resolves names, and where it makes a socket
+for an address, so nothing that it connects to by itself gets around the policy.
 """
 
 from __future__ import annotations
@@ -13,18 +14,21 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Final, Self
 from urllib.parse import quote
 
-import httpcore2
+import aiohttp
 import httpx2
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import AddrInfoType, Connection
+from yarl import URL
 
-from muniment.contracts.errors import MunimentError, Rejected, Transient
+from muniment.contracts.errors import Rejected, Transient
 from muniment.notifier.addresses import AddressPolicy, parse_address
 
 RESPONSE_CAP: Final = 64 * 1024
@@ -32,6 +36,10 @@ MAX_URL: Final = 2048
 _BODY_PATIENCE_S: Final = 1.0
 """How long the answer's body is read once the status is known: it is for people, and must not hold a slot."""
 _CONNECT_TRIES: Final = 3
+_KEPT_TRIES: Final = 3
+"""Kept connections that turn out to be unfit before a request fails."""
+_IDLE_S: Final = 30.0
+"""How long a connection is kept for the next request."""
 _HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_.])?|[0-9a-f:.]{2,45}")
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -102,6 +110,7 @@ def target_of(url: str, policy: AddressPolicy) -> Target:
         raise _invalid(url, "it carries a fragment")
     if not _HOST.fullmatch(host):
         raise _invalid(url, "the host is neither a name nor an address")
+    host = _spelt_out(host)
     port = _PORTS[scheme] if parsed.port is None else parsed.port
     if not 1 <= port <= 65535:
         raise _invalid(url, "the port is not between 1 and 65535")
@@ -109,10 +118,24 @@ def target_of(url: str, policy: AddressPolicy) -> Target:
     try:
         literal = parse_address(host)
     except ValueError:
+        if host.replace(".", "").isdigit():
+            raise _invalid(url, "the host is neither a name nor an address") from None
         return target
     if why := policy.refusal(literal, encrypted=scheme == "https"):
         raise _refused(host, [f"{literal} ({why})"])
     return target
+
+
+def _spelt_out(host: str) -> str:
+    """`127.1`, `0x7f.1` and `2130706433` as the address they are to a socket (and to WHATWG's URLs)."""
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host.removesuffix(".")))
+    except OSError:
+        return host
+
+
+class _Unfit(aiohttp.ClientConnectionError):
+    """A kept connection got bytes that nobody asked for. Nothing was sent on it."""
 
 
 class Outbound:
@@ -129,20 +152,15 @@ class Outbound:
         self.policy = policy
         # An own, bounded pool: names whose servers do not answer must not take the process's other threads.
         self._threads = ThreadPoolExecutor(max_workers=2 * connections, thread_name_prefix="notifier-dns")
-        context = tls or ssl.create_default_context()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._pools = {
-            scheme: httpcore2.AsyncConnectionPool(
-                ssl_context=context,
-                max_connections=connections,
-                max_keepalive_connections=connections,
-                keepalive_expiry=30.0,
-                network_backend=_GuardedBackend(
-                    policy, resolve or self._resolve, context if scheme == "https" else None
-                ),
-            )
-            for scheme in _PORTS
-        }
+        self._tls = tls or ssl.create_default_context()
+        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._resolve_with = resolve or self._resolve
+        self._at_once = asyncio.Semaphore(connections)
+        self._connections = connections
+        self._sockets: set[socket.socket] = set()
+        """Those of open connections, in use or kept."""
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        """One for https, one for http, each with its own guard: plain http may go to fewer addresses."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -152,8 +170,9 @@ class Outbound:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for pool in self._pools.values():
-            await pool.aclose()
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def post(self, target: Target, *, headers: Mapping[str, str], body: bytes, deadline_s: float) -> Answer:
@@ -162,34 +181,109 @@ class Outbound:
         Raises `Refused` (`address_refused`) with nothing sent, and `Transient` (`timeout`, `name_not_resolved`,
         `connection_failed`, `tls_failed`, `answer_malformed`), after which the receiver may have it or not.
         """
-        sent = [
-            ("Host", target.authority),
-            ("User-Agent", "muniment-notifier"),
-            ("Content-Length", str(len(body))),
-            *headers.items(),
-        ]
-        url = httpcore2.URL(
-            scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=target.path.encode()
-        )
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + deadline_s
         try:
-            async with (
-                asyncio.timeout_at(ends),
-                self._pools[target.scheme].stream(
-                    "POST", url, headers=[(name.encode(), value.encode()) for name, value in sent], content=body
-                ) as response,
-            ):
-                received = await _start_of(response, min(ends, loop.time() + _BODY_PATIENCE_S))
-                return Answer(response.status, _headers(response.headers), received)
+            async with asyncio.timeout(deadline_s), self._at_once:
+                return await self._exchange(target, {"Host": target.authority, **headers}, body)
         except TimeoutError as error:
             raise Transient(
                 "timeout", "the receiver took too long", expected=f"an answer within {deadline_s:g} s"
             ) from error
-        except MunimentError:
-            raise
-        except Exception as error:
-            raise _translated(error) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _failed(error) from error
+
+    async def _exchange(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
+        session = self._session(encrypted=target.scheme == "https")
+        url = URL(target.origin + target.path, encoded=True)
+        for last in (False,) * _KEPT_TRIES + (True,):
+            try:
+                answer = await session.post(url, headers=headers, data=body, allow_redirects=False)
+                break
+            except _Unfit:
+                if last:
+                    raise
+        try:
+            if not 200 <= answer.status <= 599:
+                raise Transient("answer_malformed", f"the answer is not HTTP: its status is {answer.status}")
+            shown = {name.lower(): value for name, value in answer.headers.items()}
+            return Answer(answer.status, MappingProxyType(shown), await _start_of(answer.content))
+        finally:
+            answer.close()  # unless it was read to its end: then the connection is already kept
+
+    def _session(self, *, encrypted: bool) -> aiohttp.ClientSession:
+        if encrypted not in self._sessions:
+            connector = aiohttp.TCPConnector(
+                resolver=_Resolver(self, encrypted=encrypted),
+                use_dns_cache=False,  # what a name means is judged for each connection
+                socket_factory=lambda info: self._socket(info, encrypted=encrypted),
+                happy_eyeballs_delay=None,
+                ssl=self._tls,
+                limit=self._connections,
+                keepalive_timeout=_IDLE_S,
+            )
+            self._sessions[encrypted] = aiohttp.ClientSession(
+                connector=connector,
+                request_class=self._requests(),
+                headers={"User-Agent": "muniment-notifier"},
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),  # `post` holds the deadline, the wait for a slot included
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._sessions[encrypted]
+
+    def _requests(self) -> type[aiohttp.ClientRequest]:
+        outbound = self
+
+        class Careful(aiohttp.ClientRequest):
+            """Looks at the connection before anything is sent on it."""
+
+            async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+                if (protocol := conn.protocol) is not None:
+                    if protocol.should_close:  # aiohttp asks when it puts one aside, not when it takes one up
+                        raise _Unfit("the receiver sent what nobody asked for")
+                    if outbound.open_sockets > outbound._connections:
+                        protocol.force_close()  # after this answer, so those that are kept stay few
+                return await super().send(conn)
+
+        return Careful
+
+    @property
+    def open_sockets(self) -> int:
+        """Connections that are open, in use or kept: twice as many as may be used at once, at most."""
+        return sum(made.fileno() >= 0 for made in self._sockets)
+
+    def _socket(self, info: AddrInfoType, *, encrypted: bool) -> socket.socket:
+        """A socket for this address. Raises `Refused`: it is the last to see where the connection goes."""
+        family, kind, protocol, _, address = info
+        if why := self._refusal(str(address[0]), encrypted=encrypted):
+            raise _refused(str(address[0]), [why])
+        made = socket.socket(family, kind, protocol)
+        self._sockets = {made, *(other for other in self._sockets if other.fileno() >= 0)}
+        return made
+
+    def _refusal(self, text: str, *, encrypted: bool) -> str | None:
+        try:
+            why = self.policy.refusal(parse_address(text), encrypted=encrypted)
+        except ValueError:
+            why = "not an address"
+        return f"{text} ({why})" if why else None
+
+    async def allowed(self, host: str, port: int, *, encrypted: bool) -> list[str]:
+        """The host's addresses, if every one of them may be called: the first three.
+
+        Raises `Transient` (`name_not_resolved`) and `Refused`.
+        """
+        try:
+            found = list(dict.fromkeys(await self._resolve_with(host, port)))
+        except (OSError, UnicodeError) as error:
+            raise Transient("name_not_resolved", f"{host} has no address: {error}") from error
+        if not found:
+            raise Transient("name_not_resolved", f"{host} has no address")
+        refused = [why for text in found if (why := self._refusal(text, encrypted=encrypted))]
+        if refused:
+            raise _refused(host, refused)
+        return found[:_CONNECT_TRIES]
 
     async def _resolve(self, host: str, port: int) -> Sequence[str]:
         loop = asyncio.get_running_loop()
@@ -197,132 +291,58 @@ class Outbound:
         return [str(entry[4][0]) for entry in found]
 
 
+class _Resolver(AbstractResolver):
+    """Names as the guard lets them through."""
+
+    def __init__(self, outbound: Outbound, *, encrypted: bool) -> None:
+        self._outbound = outbound
+        self._encrypted = encrypted
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Its allowed addresses. Raises as `Outbound.allowed`."""
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in await self._outbound.allowed(host, port, encrypted=self._encrypted)
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
 def _getaddrinfo(host: str, port: int) -> Sequence[tuple[object, object, object, object, tuple[object, ...]]]:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
-class _GuardedBackend(httpcore2.AsyncNetworkBackend):
-    """Opens sockets only to addresses that the policy allows, and TLS under the name that was asked for."""
-
-    def __init__(self, policy: AddressPolicy, resolve: Resolve, tls: ssl.SSLContext | None) -> None:
-        self._policy = policy
-        self._resolve = resolve
-        self._tls = tls
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        addresses = await self._allowed(host, port)
-        failure: OSError | None = None
-        for address in addresses:
-            try:
-                # An address, so nothing is looked up again; the certificate is checked against the name.
-                reader, writer = await asyncio.open_connection(
-                    address, port, ssl=self._tls, server_hostname=host if self._tls else None
-                )
-            except OSError as error:
-                failure = error
-            else:
-                return _Stream(reader, writer)
-        raise _not_connected(failure) from failure
-
-    async def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: object = None
-    ) -> httpcore2.AsyncNetworkStream:
-        raise Refused("address_refused", "a socket file is no receiver", actual=path)
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    async def _allowed(self, host: str, port: int) -> list[str]:
-        """The host's addresses, if every one of them may be called."""
-        try:
-            found = list(dict.fromkeys(await self._resolve(host, port)))
-        except (OSError, UnicodeError) as error:
-            raise Transient("name_not_resolved", f"{host} has no address: {error}") from error
-        if not found:
-            raise Transient("name_not_resolved", f"{host} has no address")
-        refused = []
-        for text in found:
-            try:
-                why = self._policy.refusal(parse_address(text), encrypted=self._tls is not None)
-            except ValueError:
-                why = "not an address"
-            if why:
-                refused.append(f"{text} ({why})")
-        if refused:
-            raise _refused(host, refused)
-        return found[:_CONNECT_TRIES]
-
-
-class _Stream(httpcore2.AsyncNetworkStream):
-    """A connection in asyncio's own streams. Deadlines are the caller's: one timeout covers the whole request."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        try:
-            return await self._reader.read(max_bytes)
-        except OSError as error:
-            raise httpcore2.ReadError(str(error)) from error
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        try:
-            self._writer.write(buffer)
-            await self._writer.drain()
-        except OSError as error:
-            raise httpcore2.WriteError(str(error)) from error
-
-    async def aclose(self) -> None:
-        self._writer.transport.abort()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.AsyncNetworkStream:
-        return self  # the https pool's connections were opened with it
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":  # asked of every idle connection before each request, so it must cost nothing
-            return self._reader.at_eof() or self._writer.transport.is_closing()
-        return self._writer.get_extra_info(info)
-
-
-async def _start_of(response: httpcore2.Response, until: float) -> bytes:
-    """The body's first bytes, as many as come in time. What is left unread closes the connection."""
+async def _start_of(content: aiohttp.StreamReader) -> bytes:
+    """The body up to the cap, or what came of it in time: it is only shown to people, the status stands."""
     received = bytearray()
     try:
-        async with asyncio.timeout_at(until):
-            async for chunk in response.aiter_stream():
-                received += chunk[: RESPONSE_CAP - len(received)]
-                if len(received) >= RESPONSE_CAP:
-                    break
-    except (TimeoutError, httpcore2.NetworkError, httpcore2.ProtocolError):
-        pass  # the status stands; the body is only shown to people
+        async with asyncio.timeout(_BODY_PATIENCE_S):
+            while len(received) < RESPONSE_CAP and (piece := await content.read(RESPONSE_CAP - len(received))):
+                received += piece
+    except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
+        pass
     return bytes(received)
 
 
-def _headers(raw: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    return MappingProxyType({name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw})
-
-
-def _not_connected(error: OSError | None) -> Transient:
-    if isinstance(error, ssl.SSLError):
-        return Transient("tls_failed", f"TLS failed: {getattr(error, 'verify_message', None) or error.reason or error}")
+def _failed(error: Exception) -> Transient:
+    if isinstance(error, aiohttp.ClientResponseError):
+        return Transient("answer_malformed", f"the answer is not HTTP: {error.message[:200]}")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+        return Transient("tls_failed", f"TLS failed: {getattr(cause, 'verify_message', None) or cause}")
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return Transient("tls_failed", f"TLS failed: {error}")
     return Transient("connection_failed", f"the connection failed: {error}")
-
-
-def _translated(error: Exception) -> MunimentError:
-    """A library's error as ours. Its text names causes, never headers or bodies."""
-    if isinstance(error, httpcore2.ProtocolError):
-        return Transient("answer_malformed", f"the answer is not HTTP: {error}")
-    return Transient("connection_failed", f"the connection failed: {str(error) or type(error).__name__}")
 
 
 def _refused(host: str, addresses: Sequence[str]) -> Refused:

@@ -61,6 +61,7 @@ class Pruner:
         await self._batches("prune_deleted_deliveries")
         await self.pool.execute(SQL["prune_subscriptions"])
         await self.pool.execute(SQL["prune_secrets"])
+        await self.pool.execute(SQL["prune_damped"])
         while await self._prune_events(old) == _ROWS:
             pass
 

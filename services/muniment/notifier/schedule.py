@@ -27,6 +27,8 @@ class Attempt:
     error: str | None = None
     detail: str | None = None
     """One line for people; never holds a secret."""
+    request_sha256: str | None = None
+    """Of the body that was sent; None where none could be made."""
     excerpt: str | None = None
     """The start of the answer's body."""
     retry_after_s: float | None = None

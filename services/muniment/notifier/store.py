@@ -14,6 +14,7 @@ import structlog
 
 from muniment.contracts.errors import Conflict, NotFound, Rejected
 from muniment.notifier.domain import Filter, FilterSet, filter_of
+from muniment.notifier.timing import Timing, timing_of
 from muniment.runtime.sql import load_queries
 
 if TYPE_CHECKING:
@@ -43,21 +44,44 @@ class Subscription:
     degraded_reason: str | None
     created_at: datetime
     updated_at: datetime
+    expires_at: datetime | None
+    timing: Timing
+    failed_since: datetime | None
+    failing_since: datetime | None
+
+    def state_at(self, moment: datetime) -> str:
+        """Its state, which is `expired` from that time on, whether that has been written down or not."""
+        over = self.expires_at is not None and self.expires_at <= moment and self.state in ("active", "paused")
+        return "expired" if over else self.state
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """What an event needs to know of a subscription that wants it."""
+
+    id: UUID
+    timing: Timing
+    expires_at: datetime | None
 
 
 def _subscription(row: asyncpg.Record) -> Subscription:
-    fields = dict(row)
-    return Subscription(
-        **{**fields, "config": json.loads(fields["config"]), "filter": filter_of(json.loads(fields["filter"]))}
-    )
+    """One whose wishes cannot be read is shown as what it is: no event meets it, until they are given anew."""
+    fields = {**row, "config": json.loads(row["config"]), "filter": Filter(), "timing": Timing()}
+    try:
+        fields["filter"] = filter_of(json.loads(row["filter"]))
+        fields["timing"] = timing_of(json.loads(row["timing"]))
+    except (Rejected, ValueError) as error:
+        fields |= {"state": "disabled", "reason": f"it cannot be read: {error}"[:1000]}
+    return Subscription(**fields)
 
 
-async def load_filters(connection: Connection) -> FilterSet:
+async def load_filters(connection: Connection) -> FilterSet[Recipient]:
     """The filters of all active subscriptions. One that cannot be read is left out and told, the others hold."""
     filters = []
     for row in await connection.fetch(SQL["active_filters"]):
         try:
-            filters.append((row["id"], filter_of(json.loads(row["filter"]))))
+            recipient = Recipient(row["id"], timing_of(json.loads(row["timing"])), row["expires_at"])
+            filters.append((recipient, filter_of(json.loads(row["filter"]))))
         except (Rejected, ValueError, TypeError) as error:
             log.warning("subscription left out", subscription=str(row["id"]), error=str(error))
     return FilterSet.of(filters)
@@ -75,6 +99,8 @@ async def create(
     sealed_secret: bytes | None,
     public_key: str | None = None,
     now: datetime,
+    timing: Timing = Timing(),  # noqa: B008  # reason: frozen
+    expires_at: datetime | None = None,
 ) -> Subscription:
     """Store a new subscription, with the public half of its secret where there is one.
 
@@ -95,6 +121,8 @@ async def create(
         json.dumps(wanted.fields()),
         owner,
         now,
+        _timing_json(timing),
+        expires_at,
     )
     if row is None:
         raise _taken(name)
@@ -112,6 +140,11 @@ async def lock(connection: Connection, subscription_id: UUID) -> Subscription:
     """The subscription, locked against other changes together with the whole set. Raises `NotFound`."""
     await connection.execute(SQL["bump_subscriptions"])
     return _found(await connection.fetchrow(SQL["lock_subscription"], subscription_id), subscription_id)
+
+
+async def hold(connection: Connection, subscription_id: UUID) -> Subscription:
+    """The subscription, held against changes of it alone: events go on meeting it. Raises `NotFound`."""
+    return _found(await connection.fetchrow(SQL["hold_subscription"], subscription_id), subscription_id)
 
 
 async def page(pool: Pool, after: tuple[datetime, UUID] | None, limit: int) -> Sequence[Subscription]:
@@ -132,6 +165,8 @@ async def update(connection: Connection, changed: Subscription, now: datetime) -
             changed.state,
             changed.reason,
             now,
+            _timing_json(changed.timing),
+            changed.expires_at,
         )
     except asyncpg.UniqueViolationError as error:
         raise _taken(changed.name) from error
@@ -149,6 +184,12 @@ async def disable(connection: Connection, subscription_id: UUID, reason: str, no
     await connection.execute(SQL["bump_subscriptions"])
     row = await connection.fetchrow(SQL["disable_subscription"], subscription_id, reason, now)
     return None if row is None else _subscription(row)
+
+
+async def expire(connection: Connection, now: datetime) -> Sequence[Subscription]:
+    """Mark those whose time has come, and return them."""
+    await connection.execute(SQL["bump_subscriptions"])
+    return [_subscription(row) for row in await connection.fetch(SQL["expire_subscriptions"], now)]
 
 
 async def rotate(
@@ -177,6 +218,10 @@ async def public_keys(pool: Pool, subscriptions: Sequence[Subscription]) -> dict
 async def live_secrets(pool: Pool, subscription_id: UUID) -> tuple[bytes, ...]:
     """The sealed secrets that sign now, newest first."""
     return tuple(row["sealed"] for row in await pool.fetch(SQL["live_secrets"], subscription_id))
+
+
+def _timing_json(timing: Timing) -> str:
+    return json.dumps({name: value for name, value in timing.fields().items() if value is not None})
 
 
 def _found(row: asyncpg.Record | None, subscription_id: UUID) -> Subscription:

@@ -16,28 +16,29 @@ from muniment.contracts.cloudevent import CloudEvent
 from muniment.contracts.errors import Conflict, PreconditionFailed, Rejected
 from muniment.contracts.events import Cause, Change
 from muniment.contracts.identity import Principal
-from muniment.contracts.model import Payload, Word, rfc3339
-from muniment.notifier import ledger, store
+from muniment.contracts.model import Payload, Timestamp, Word, rfc3339
+from muniment.notifier import ledger, replays, store
 from muniment.notifier.channels import TEST_TYPE, Channel, Message
 from muniment.notifier.channels.signing import public_key_of
-from muniment.notifier.domain import Filter, filter_of, structured_json
+from muniment.notifier.domain import FILTER_FIELDS, Filter, filter_of, structured_json
 from muniment.notifier.exchange import Exchange, exchange
 from muniment.notifier.handlers import Wake
 from muniment.notifier.outbound import MAX_URL
+from muniment.notifier.replays import Types, Wishes
 from muniment.notifier.sealing import Sealer
-from muniment.notifier.store import Subscription
+from muniment.notifier.store import SQL, Subscription
+from muniment.notifier.timing import MAX_DAMP_MINUTES, TIMING_FIELDS, DigestEvery, Timing, timing_of
 from muniment.notifier.views import SecretCreated
 from muniment.ports.clock import Clock
 from muniment.runtime.delivery.transaction import Transactions, Tx
 
-FILTER_FIELDS: Final = ("types", "model", "branch", "stability", "track")
 TESTS_AT_ONCE: Final = 4
 CHANNEL_FIELDS: Final = ("url", "email", "topic", "format", "signing", "title")
 """Settings of channels; each channel says which are its own."""
 
 Name = Annotated[Word, Field(min_length=1)]
 Url = Annotated[StrictStr, Field(max_length=MAX_URL)]
-Types = Annotated[tuple[Word, ...], Field(max_length=50)]
+DampMinutes = Annotated[StrictInt, Field(ge=1, le=MAX_DAMP_MINUTES)]
 
 
 ChannelName = Literal["webhook", "slack", "teams", "email", "kafka", "apprise"]
@@ -49,6 +50,11 @@ class SubscriptionWanted(Payload):
 
     `url` is for webhook, slack, teams and apprise, `email` and `topic` (of Kafka) for theirs; `format` and `signing`
     are a webhook's; `title` is what a message for people is headed with, e.g. `{model} {number} is out`.
+
+    `tags` are `KEY` or `KEY=VALUE`, `metrics` conditions like `accuracy >= 0.95`; all of them must be met. After
+    `expires_at` nothing is delivered. With `digest` events are told together by the hour or day, and never in
+    `quiet_hours` (`22:00-07:00 Europe/Berlin`). For `damp_minutes` after an alert, further ones of the same model,
+    metric, slice and data set are gathered.
     """
 
     name: Name
@@ -64,10 +70,19 @@ class SubscriptionWanted(Payload):
     branch: Word | None = None
     stability: Word | None = None
     track: Word | None = None
+    tags: Wishes = ()
+    metrics: Wishes = ()
+    expires_at: Timestamp | None = None
+    digest: DigestEvery | None = None
+    quiet_hours: Word | None = None
+    damp_minutes: DampMinutes | None = None
 
 
 class SubscriptionChange(Payload):
-    """What is to be different; fields that are left out stay. null takes a filter or the title away."""
+    """What is to be different; fields that are left out stay.
+
+    null takes a filter, the title, the expiry or a timing away.
+    """
 
     name: Name | None = None
     url: Url | None = None
@@ -80,6 +95,12 @@ class SubscriptionChange(Payload):
     branch: Word | None = None
     stability: Word | None = None
     track: Word | None = None
+    tags: Wishes | None = None
+    metrics: Wishes | None = None
+    expires_at: Timestamp | None = None
+    digest: DigestEvery | None = None
+    quiet_hours: Word | None = None
+    damp_minutes: DampMinutes | None = None
     paused: StrictBool | None = None
 
 
@@ -116,10 +137,13 @@ class Subscriptions:
         channel refuses) and `Conflict` (`subscription_exists`, `subscription_limit`, `channel_unknown`).
         """
         accepted = filter_of(wanted.model_dump(include=set(FILTER_FIELDS)))
+        timing = timing_of(wanted.model_dump(include=set(TIMING_FIELDS)))
+        check_expiry(wanted.expires_at, self.clock.now())
         channel = self._channel(wanted.channel)
         subscription_id = uuid.uuid4()
         given = wanted.model_dump(include=set(CHANNEL_FIELDS), exclude_none=True)
         config = channel.checked(given, subscription_id, {})
+        check_gathering(timing, config)
         secret = channel.new_secret(config)
         public_key = public_key_of(secret)
         async with self.transactions.begin() as tx:
@@ -134,6 +158,8 @@ class Subscriptions:
                 sealed_secret=None if secret is None else self.sealer.seal(secret, subscription_id),
                 public_key=public_key,
                 now=tx.now,
+                timing=timing,
+                expires_at=wanted.expires_at,
             )
             _audit(tx, "created", made.id, by, _changes({}, self._facts(made)))
         return made, None if public_key else secret
@@ -152,10 +178,12 @@ class Subscriptions:
         async with self.transactions.begin() as tx:
             found = await store.lock(tx.connection, subscription_id)
             _check_version(found, if_match)
-            changed = self._changed(found, given)
+            changed = _timed(self._changed(found, given), given, tx.now)
             if changed == found:
                 return found
             saved = await store.update(tx.connection, changed, tx.now)
+            if changed.timing != found.timing:
+                await tx.connection.execute(SQL["close_gathered"], found.id)
             _audit(tx, "changed", found.id, by, _changes(self._facts(found), self._facts(saved)))
             tx.after_commit(lambda: self.wake([found.id]))
         return saved
@@ -206,6 +234,16 @@ class Subscriptions:
             _audit(tx, "delivery-retried", subscription_id, by, [change])
             tx.after_commit(lambda: self.wake([subscription_id]))
 
+    async def replay(self, subscription_id: uuid.UUID, wanted: replays.ReplayWanted, by: By) -> replays.ReplaySeen:
+        """One step of delivering past events. Raises `NotFound`, `Conflict` (`subscription_inactive`)."""
+        async with self.transactions.begin() as tx:
+            found = await store.hold(tx.connection, subscription_id)
+            seen = await replays.replay(tx, found, wanted)
+            change = Change(path="deliveries", after=replays.replay_facts(seen, wanted))
+            _audit(tx, "replayed", found.id, by, [change])
+            tx.after_commit(lambda: self.wake([found.id]))
+        return seen
+
     async def test(self, subscription_id: uuid.UUID) -> Exchange:
         """Send a test event now, paused or not, and return both sides. Nothing of it enters the ledger.
 
@@ -254,8 +292,50 @@ class Subscriptions:
             "channel": subscription.channel,
             "state": subscription.state,
             "filter": _json(subscription.filter),
+            **{name: value for name, value in subscription.timing.fields().items() if value is not None},
+            **({"expires_at": rfc3339(subscription.expires_at)} if subscription.expires_at else {}),
             **(channel.shown(subscription.config) if channel else {}),
         }
+
+
+def check_expiry(expires_at: datetime | None, now: datetime) -> None:
+    """Raises `Rejected` (`expiry_invalid`) unless it lies ahead."""
+    if expires_at is not None and expires_at <= now:
+        raise Rejected(
+            "expiry_invalid", "the expiry has passed", expected=f"> {rfc3339(now)}", actual=rfc3339(expires_at)
+        )
+
+
+def check_gathering(timing: Timing, config: Mapping[str, Any]) -> None:
+    """Raises `Rejected` (`timing_invalid`) where what is gathered could not be told: MLflow's format has no digests."""
+    if timing != Timing() and config.get("format") == "mlflow":
+        raise Rejected(
+            "timing_invalid",
+            "MLflow's format has no digests",
+            expected="format cloudevents, or none of " + ", ".join(TIMING_FIELDS),
+            actual="format mlflow",
+        )
+
+
+def _timed(changed: Subscription, given: Mapping[str, Any], now: datetime) -> Subscription:
+    """With another timing or expiry. One that had expired is active again when it gets an expiry that lies ahead."""
+    if wishes := {name: given[name] for name in TIMING_FIELDS if name in given}:
+        changed = replace(changed, timing=timing_of({**changed.timing.fields(), **wishes}))
+    check_gathering(changed.timing, changed.config)
+    if "expires_at" in given:
+        check_expiry(given["expires_at"], now)
+        changed = replace(changed, expires_at=given["expires_at"])
+        if changed.state == "expired":
+            changed = replace(changed, state="active", reason=None)
+    if given.get("paused") is False and changed.state_at(now) == "expired":
+        raise Conflict(
+            "subscription_expired",
+            "the subscription has expired",
+            expected="an expires_at that lies ahead, or null",
+            actual=None if changed.expires_at is None else rfc3339(changed.expires_at),
+            hint="give it another expires_at with the same change",
+        )
+    return changed
 
 
 def _json(wanted: Filter) -> JsonValue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -11,14 +12,17 @@ from pydantic import BaseModel
 from muniment.contracts.model import Timestamp
 from muniment.notifier.exchange import EXCERPT_BYTES, Exchange
 from muniment.notifier.feed import FeedItem
-from muniment.notifier.ledger import DeliveryRecord
+from muniment.notifier.ledger import DeliveryRecord, DeliveryState
 from muniment.notifier.store import Subscription
 
 _SHOWN_HEADERS: Final = 50
 
 
 class SubscriptionSeen(BaseModel):
-    """A subscription. `degraded_since`: its endpoint fails or is slow, `degraded_reason` says how."""
+    """A subscription. `degraded_since`: its endpoint fails or is slow, `degraded_reason` says how.
+
+    `failing_since`: it has failed for so long, with no success between, that people were told.
+    """
 
     id: UUID
     name: str
@@ -37,12 +41,19 @@ class SubscriptionSeen(BaseModel):
     branch: str | None
     stability: str | None
     track: str | None
-    state: Literal["active", "paused", "disabled"]
+    tags: list[str]
+    metrics: list[str]
+    expires_at: Timestamp | None
+    digest: Literal["hourly", "daily"] | None
+    quiet_hours: str | None
+    damp_minutes: int | None
+    state: Literal["active", "paused", "disabled", "expired"]
     reason: str | None
     owner: str
     version: int
     degraded_since: Timestamp | None
     degraded_reason: str | None
+    failing_since: Timestamp | None
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -76,6 +87,8 @@ class AttemptSeen(BaseModel):
 
     number: int
     at: Timestamp
+    request_sha256: str | None
+    """Of the body that was sent."""
     status: int | None
     latency_ms: int
     error: str | None
@@ -84,13 +97,17 @@ class AttemptSeen(BaseModel):
 
 
 class DeliverySeen(BaseModel):
-    """The delivery of one event. `id` is the `webhook-id`, `cursor` the event's place in the feed."""
+    """The delivery of one event, or of a digest. `id` is the `webhook-id`, `cursor` the event's place in the feed.
+
+    A `gathered` one waits for its digest; `digest_id` is the delivery of the digest that tells of it.
+    """
 
     id: UUID
     cursor: int
     type: str
     model: str | None
-    state: Literal["pending", "delivered", "dead"]
+    state: DeliveryState
+    digest_id: UUID | None
     due_at: Timestamp | None
     created_at: Timestamp
     finished_at: Timestamp | None
@@ -169,6 +186,10 @@ def subscription_fields(subscription: Subscription, public_keys: Sequence[str] =
         "branch": wanted.branch,
         "stability": wanted.stability,
         "track": wanted.track,
+        "tags": [str(wish) for wish in wanted.tags],
+        "metrics": [str(wish) for wish in wanted.metrics],
+        "state": subscription.state_at(datetime.now(UTC)),
+        **subscription.timing.fields(),
     }
 
 
@@ -183,6 +204,7 @@ def delivery_seen(record: DeliveryRecord) -> DeliverySeen:
         AttemptSeen(
             number=number,
             at=attempt.started_at,
+            request_sha256=attempt.request_sha256,
             status=attempt.status,
             latency_ms=attempt.latency_ms,
             error=attempt.error,
@@ -197,7 +219,8 @@ def delivery_seen(record: DeliveryRecord) -> DeliverySeen:
         type=record.type,
         model=record.model,
         state=record.state,
-        due_at=record.due_at if record.state == "pending" else None,
+        digest_id=record.digest_id,
+        due_at=record.due_at if record.state in ("pending", "gathered") else None,
         created_at=record.created_at,
         finished_at=record.finished_at,
         attempts=attempts,

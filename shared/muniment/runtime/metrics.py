@@ -46,6 +46,7 @@ class Metrics:
         self.topic_drift = self._gauge("topic_drift", "settings of a topic that differ from what must hold", "topic")
         self.audit_verify_failures = self._counter("audit_verify_failures", "verifications of the log that failed")
         self.notifications = self._counter("notifications", "delivery attempts", "channel", "outcome")
+        self.subscriptions_failing = self._gauge("subscriptions_failing", "subscriptions whose endpoint fails for long")
         self.step_duration = self._histogram(
             "step_seconds",
             "steps inside the services: of the store's calls, of transactions, of relays",

@@ -204,6 +204,22 @@ class AsyncClient(
     async def retry_delivery(self, delivery_id: str) -> None:
         await self._run(calls.retry_delivery(delivery_id))
 
+    async def preview_subscription(self, wanted: Mapping[str, Any]) -> AsyncIterator[Json]:
+        after: int | None = None
+        while True:
+            page = await self._run(calls.preview(wanted if after is None else {**wanted, "after": after}))
+            for item in page["items"]:
+                yield item
+            if page["complete"]:
+                return
+            after = page["cursor"]
+
+    async def replay_subscription(
+        self, subscription_id: str, *, since: str | None = None, after: int | None = None, force: bool = False
+    ) -> Json:
+        start = {"since": since} if after is None else {"after": after}
+        return await self._run(calls.replay(subscription_id, start, force=force))
+
     # -- tokens, publisher keys, dead letters
 
     def tokens(self) -> AsyncIterator[Json]:

@@ -259,6 +259,25 @@ def retry_delivery(delivery_id: str) -> Call[None]:
     yield from ask(request("notifier", "POST", f"/deliveries/{quote(delivery_id, safe='')}/retry"))
 
 
+def preview(wanted: Mapping[str, Any]) -> Call[Any]:
+    """One page of what a filter would have matched."""
+    return (yield from ask_json(request("notifier", "POST", "/subscriptions/preview", body=wanted)))
+
+
+def replay(subscription_id: str, start: Mapping[str, Any], *, force: bool) -> Call[dict[str, Any]]:
+    """Deliver past events of a subscription, step by step; what all steps did together."""
+    total: dict[str, Any] = {"queued": 0, "again": 0, "kept": 0, "pruned": False}
+    wanted = {**start, "force": force}
+    while True:
+        seen = yield from SUBSCRIPTIONS.act(subscription_id, "replay", wanted)
+        for name in ("queued", "again", "kept"):
+            total[name] += seen[name]
+        total = {**total, "pruned": total["pruned"] or seen["pruned"], "cursor": seen["cursor"]}
+        if seen["complete"]:
+            return total
+        wanted = {"after": seen["cursor"], "force": force}
+
+
 def server_version() -> Call[Any]:
     """What the server says it is."""
     return (yield from ask_json(Request("registry", "GET", "/version")))

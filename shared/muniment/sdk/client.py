@@ -249,6 +249,31 @@ class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, Scrub
         """Deliver a dead or waiting delivery now."""
         self._run(calls.retry_delivery(delivery_id))
 
+    def preview_subscription(self, wanted: Mapping[str, Any]) -> Iterator[Json]:
+        """Events of the last `days` (30 by default) that a filter would have matched, oldest first.
+
+        `wanted` are the filter fields of a subscription: `types`, `model`, `branch`, `stability`, `track`, `tags`,
+        `metrics`.
+        """
+        after: int | None = None
+        while True:
+            page = self._run(calls.preview(wanted if after is None else {**wanted, "after": after}))
+            yield from page["items"]
+            if page["complete"]:
+                return
+            after = page["cursor"]
+
+    def replay_subscription(
+        self, subscription_id: str, *, since: str | None = None, after: int | None = None, force: bool = False
+    ) -> Json:
+        """Deliver past events that match: since a time (RFC 3339), or after a cursor (0: the oldest event kept).
+
+        Each event has its one delivery with its one id, so what has arrived is left alone unless `force`. Returns how
+        many were `queued` for the first time, go out `again`, and are `kept` as they are.
+        """
+        start = {"since": since} if after is None else {"after": after}
+        return self._run(calls.replay(subscription_id, start, force=force))
+
     # -- tokens, publisher keys, dead letters
 
     def tokens(self) -> Iterator[Json]:

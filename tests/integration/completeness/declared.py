@@ -48,6 +48,7 @@ ROUTES: Final[dict[str, Entries]] = {
     "change_subscription": ("subscription.changed",),
     "rotate_subscription_secret": ("subscription.secret-rotated",),
     "retry_delivery": ("subscription.delivery-retried",),
+    "replay_subscription": ("subscription.replayed",),
     "delete_subscription": ("subscription.deleted",),
     "rotate_audit_keys": ("audit.key-rotated",),
     "create_token": ("token.created",),
@@ -61,6 +62,7 @@ ROUTES: Final[dict[str, Entries]] = {
     "retry_dead_letter_notifier": ("dead-letter.retried",),
     # what is asked by another verb than GET, and changes nothing
     "bisect_step": "reads only: the question is too long for a URL",
+    "preview_subscription": "reads only: filters are lists, too long for a URL",
     "run_subscription_test": "sends one test message; neither the subscription nor its ledger changes",
 }
 """Operations of other verbs than GET and HEAD. Those two read only, everywhere."""
@@ -152,6 +154,8 @@ COMMANDS: Final[dict[str, str]] = {
     "subscriptions test": "run_subscription_test",
     "subscriptions deliveries": READS,
     "subscriptions retry": "retry_delivery",
+    "subscriptions replay": "replay_subscription",
+    "subscriptions preview": "preview_subscription",
     "subscriptions rotate": "rotate_subscription_secret",
     "audit ls": READS,
     "audit show": READS,

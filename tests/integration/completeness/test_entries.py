@@ -159,6 +159,8 @@ async def _subscriptions(whole: Whole) -> None:
     await published(whole, b"five")
     [delivery, *_] = (await whole.ask("GET", f"{path}/deliveries"))["items"]
     await did(whole, "retry_delivery", "POST", f"/deliveries/{delivery['id']}/retry", as_="ada")
+    await did(whole, "preview_subscription", "POST", "/subscriptions/preview", {"model": "dig*"}, as_="ada")
+    await did(whole, "replay_subscription", "POST", f"{path}/replay", {"after": 0}, as_="ada")
     await did(whole, "delete_subscription", "DELETE", path, as_="ada")
 
 

@@ -31,11 +31,13 @@ from muniment.notifier.channels.webhook import WebhookChannel
 from muniment.notifier.deliver import Deliverer, Pace
 from muniment.notifier.domain import filter_of
 from muniment.notifier.feed import Feed
+from muniment.notifier.gather import Gatherer
 from muniment.notifier.handlers import Announce, Matcher
 from muniment.notifier.ledger import Ledger
 from muniment.notifier.outbound import Outbound
 from muniment.notifier.sealing import Sealer, new_secret
-from muniment.ports.clock import SystemClock
+from muniment.notifier.timing import timing_of
+from muniment.ports.clock import Clock, SystemClock
 from muniment.runtime.delivery.incoming import Incoming, Place
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.server.parts import Parts
@@ -57,6 +59,7 @@ class Running:
     feed: Feed
     handlers: dict[str, Announce]
     transactions: Transactions
+    gatherer: Gatherer
 
     async def tell(self, *events: CloudEvent) -> None:
         """Hand events to their handlers as delivery does, each run of one type in one transaction."""
@@ -90,10 +93,10 @@ class Notifier:
         *,
         policy: AddressPolicy = DEVELOPMENT,
         deliver: bool = True,
+        clock: Clock = SystemClock(),  # noqa: B008  # reason: it has no state
         channels: Callable[[WebhookChannel], Mapping[str, Channel]] = lambda webhook: {"webhook": webhook},
         **outbound: Any,
     ) -> AsyncIterator[Running]:
-        clock = SystemClock()
         transactions = Transactions(self.pool, "notifier", "muniment.", clock, lambda: True)
         async with Outbound(policy, connections=pace.workers, **outbound) as client:
             webhook = WebhookChannel(client, self.sealer, pace.timeout_s)
@@ -108,7 +111,7 @@ class Notifier:
             handlers = {topic.type: Announce(topic, matcher, wake) for topic in topics.ALL}
             task = asyncio.create_task(deliverer.run()) if deliver else None
             try:
-                yield Running(self.pool, deliverer, feed, handlers, transactions)
+                yield Running(self.pool, deliverer, feed, handlers, transactions, Gatherer(transactions, wake))
             finally:
                 if task is not None:
                     ended = task.done()
@@ -117,7 +120,14 @@ class Notifier:
                     assert not ended, f"the worker ended by itself: {result!r}"
 
     async def subscribe(
-        self, url: str, *, secret: str | None = None, channel: str = "webhook", **wanted: Any
+        self,
+        url: str,
+        *,
+        secret: str | None = None,
+        channel: str = "webhook",
+        timing: Mapping[str, Any] | None = None,
+        expires_at: datetime | None = None,
+        **wanted: Any,
     ) -> uuid.UUID:
         """A subscription, stored as the HTTP route stores it."""
         subscription_id = uuid.uuid4()
@@ -132,6 +142,8 @@ class Notifier:
                 owner="muniment|ada",
                 sealed_secret=self.sealer.seal(secret or new_secret(), subscription_id),
                 now=datetime.now(UTC),
+                timing=timing_of(timing or {}),
+                expires_at=expires_at,
             )
         return subscription_id
 

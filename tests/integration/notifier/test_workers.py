@@ -22,8 +22,13 @@ IMPATIENT = dataclasses.replace(PACE, timeout_s=0.3)
 
 
 async def test_a_zombie_settles_nothing(notifier: Notifier) -> None:
+    from muniment.notifier import ledger as ledgers
     from muniment.notifier.ledger import Outcome
     from muniment.notifier.schedule import Attempt, Verdict
+
+    async def settle(outcome: Outcome) -> None:
+        async with notifier.pool.acquire() as connection, connection.transaction():
+            await ledgers.settle(connection, [outcome], 60)
 
     async with notifier.running(deliver=False) as running:
         subscription = await notifier.subscribe("http://127.0.0.1:9/")
@@ -33,10 +38,10 @@ async def test_a_zombie_settles_nothing(notifier: Notifier) -> None:
     [fresh] = await ledger.lease({subscription: 5}, lease_s=600)
     assert (stale.epoch, fresh.epoch, stale.message.delivery_id) == (1, 2, fresh.message.delivery_id)
     attempt = Attempt(datetime.now(UTC), 1, status=500)
-    await ledger.settle([Outcome(stale, attempt, Verdict("dead"))])
+    await settle(Outcome(stale, attempt, Verdict("dead")))
     assert await notifier.states() == ["pending"]
     assert await ledger.lease({subscription: 5}, lease_s=1) == []
-    await ledger.settle([Outcome(fresh, attempt, Verdict("delivered"))])
+    await settle(Outcome(fresh, attempt, Verdict("delivered")))
     assert await notifier.states() == ["delivered"]
     assert [row["number"] for row in await notifier.attempts()] == [1, 2]
 

@@ -297,6 +297,49 @@ def test_subscriptions(run: Run, registry: FakeRegistry, sent: list[Any]) -> Non
     assert "types=version-available, model=dig*" in run("subscriptions", "ls").out
 
 
+def test_a_subscription_with_conditions_a_digest_and_an_end(run: Run, sent: list[Any]) -> None:
+    wishes = ("--tag", "env=production", "--metric", "accuracy>=0.95", "--metric", "loss < 1", "--digest", "daily")
+    times = ("--quiet-hours", "22:00-07:00 Europe/Berlin", "--expires", "2030-01-01T00:00:00Z", "--damp-minutes", "60")
+    assert run("subscriptions", "create", "team", "--url", "https://a.test/", *wishes, *times).code == 0
+    ((_, _, body),) = sent
+    assert body["tags"] == ["env=production"]
+    assert body["metrics"] == ["accuracy>=0.95", "loss < 1"]
+    assert (body["digest"], body["quiet_hours"], body["damp_minutes"]) == ("daily", "22:00-07:00 Europe/Berlin", 60)
+    assert body["expires_at"] == "2030-01-01T00:00:00Z"
+
+
+def test_a_replay_needs_one_start_and_goes_on_to_the_end(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
+    steps = iter(
+        [
+            {"queued": 2, "again": 1, "kept": 0, "cursor": 7, "complete": False, "pruned": True},
+            {"queued": 1, "again": 0, "kept": 4, "cursor": 9, "complete": True, "pruned": False},
+        ]
+    )
+    registry.intercept = lambda request: (
+        httpx2.Response(200, json=next(steps)) if request.url.path.endswith("/replay") else None
+    )
+    assert run("subscriptions", "replay", "s-1").code == 2
+    assert run("subscriptions", "replay", "s-1", "--since", "1d", "--after", "3").code == 2
+    done = run("subscriptions", "replay", "s-1", "--after", "3", "--json")
+    assert json.loads(done.out) == {"id": "s-1", "queued": 3, "again": 1, "kept": 4, "pruned": True, "cursor": 9}
+
+
+def test_a_preview_asks_for_page_after_page(run: Run, registry: FakeRegistry) -> None:
+    asked: list[Any] = []
+
+    def page(request: httpx2.Request) -> httpx2.Response | None:
+        if not request.url.path.endswith("/preview"):
+            return None
+        asked.append(json.loads(request.content))
+        items = [{"cursor": len(asked), "type": "muniment.version-available.v1", "model": "digits", "data": {}}]
+        return httpx2.Response(200, json={"items": items, "cursor": len(asked), "complete": len(asked) == 2})
+
+    registry.intercept = page
+    done = run("subscriptions", "preview", "--metric", "accuracy>0.9", "--days", "7", "-q")
+    assert done.out.split() == ["1", "2"]
+    assert asked == [{"metrics": ["accuracy>0.9"], "days": 7}, {"metrics": ["accuracy>0.9"], "days": 7, "after": 1}]
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

@@ -34,7 +34,7 @@ def test_it_takes_every_outward_topic_that_names_it(tmp_path: Path) -> None:
     assert [route.topic for route in built.routes] == list(TOPICS)
     assert VERSION_AVAILABLE in TOPICS
     assert built.router is not None
-    assert len(built.tasks) == 2
+    assert len(built.tasks) == 3
     assert (service.schema, service.package) == ("notifier", "muniment.notifier")
     assert (tmp_path / "secrets" / "notifier.key").exists()
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from muniment.contracts import topics
 from muniment.contracts.errors import Rejected
-from muniment.contracts.events import ModelRejected, RegistryChanged
+from muniment.contracts.events import ModelRejected, RegistryChanged, VersionAvailable
+from muniment.notifier.conditions import Condition, TagWish
 from muniment.notifier.domain import (
     TOPICS,
     Facts,
@@ -20,6 +21,7 @@ from muniment.notifier.domain import (
     FilterSet,
     delivery_id,
     facts_of,
+    facts_of_json,
     filter_of,
     glob_matches,
     type_name,
@@ -27,6 +29,22 @@ from muniment.notifier.domain import (
 
 AVAILABLE = Facts("version-available", "Digits", "exp/dropout", "stable", "production")
 REJECTED = Facts("model-rejected", "digits")
+PLACE = {"bucket": "b", "key": "k", "version_id": "v"}
+VERSION = {
+    "publication_id": str(uuid.UUID(int=1)),
+    "model": "digits",
+    "number": 1,
+    "id": "sha256:" + "0" * 64,
+    "branch": "main",
+    "stability": "stable",
+    "track": "production",
+    "operator": "muniment|ada",
+    "committed_at": "2026-11-23T12:00:00Z",
+    "tags": {"env": "test"},
+    "metrics": {"accuracy": 1},
+    "manifest": PLACE,
+    "files": [{"path": "a", "sha256": "a" * 64, "size": 1, "format": "onnx", "location": PLACE}],
+}
 
 
 def test_the_consumed_topics_are_the_outward_ones_that_name_the_service() -> None:
@@ -127,6 +145,10 @@ def test_a_hostile_glob_takes_no_more_than_pattern_times_text_steps() -> None:
 
 names = st.text(alphabet="abAB", min_size=1, max_size=3)
 globs = st.one_of(names, st.text(alphabet="aB*?", min_size=1, max_size=3))
+conditions = st.builds(
+    Condition, st.sampled_from(["a", "b"]), st.sampled_from([">=", "<"]), st.sampled_from([0.0, 1.0])
+)
+tags = st.builds(TagWish, st.sampled_from(["k", "l"]), st.none() | st.sampled_from(["x", "y"]))
 filters = st.builds(
     Filter,
     types=st.frozensets(st.sampled_from(["version-available", "model-rejected"])),
@@ -134,6 +156,8 @@ filters = st.builds(
     branch=st.none() | st.just("main"),
     stability=st.none() | st.sampled_from(["stable", "candidate"]),
     track=st.none() | st.just("production"),
+    tags=st.lists(tags, max_size=2, unique=True).map(tuple),
+    metrics=st.lists(conditions, max_size=2, unique=True).map(tuple),
 )
 facts = st.builds(
     Facts,
@@ -142,6 +166,8 @@ facts = st.builds(
     branch=st.none() | st.sampled_from(["main", "exp"]),
     stability=st.none() | st.sampled_from(["stable", "candidate"]),
     track=st.none() | st.sampled_from(["production", "other"]),
+    tags=st.dictionaries(st.sampled_from(["k", "l"]), st.sampled_from(["x", "y"])),
+    metrics=st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from([0.0, 0.5, 1.0])),
 )
 
 
@@ -174,5 +200,10 @@ def test_facts_come_from_whatever_the_event_has() -> None:
         message="no",
     )
     assert facts_of(topics.MODEL_REJECTED, rejected) == Facts("model-rejected", "digits")
+    available = VersionAvailable.model_validate(VERSION)
+    found = facts_of(topics.VERSION_AVAILABLE, available)
+    assert (found.tags, found.metrics, found.stability) == ({"env": "test"}, {"accuracy": 1.0}, "stable")
+    stored = {"type": topics.VERSION_AVAILABLE.type, "data": available.model_dump(mode="json", exclude_none=True)}
+    assert facts_of_json(stored) == found
     moved = RegistryChanged(kind="branch-moved", model="digits", operator="muniment|ada", branch="exp/x")
     assert facts_of(topics.REGISTRY_CHANGED, moved).branch == "exp/x"

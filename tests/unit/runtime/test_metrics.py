@@ -23,6 +23,7 @@ NAMES = {
     "muniment_topic_drift",
     "muniment_audit_verify_failures",
     "muniment_notifications",
+    "muniment_subscriptions_failing",
     "muniment_consumer_lag",
     "muniment_step_seconds",
 }

@@ -1,4 +1,4 @@
-"""`muniment subscriptions ls|show|create|pause|resume|delete|rotate|test|deliveries|retry`."""
+"""`muniment subscriptions ls|show|create|preview|pause|resume|delete|rotate|test|deliveries|retry|replay`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from muniment.cli.arguments import Command, Option
 from muniment.cli.failures import Usage
 from muniment.cli.session import DEFAULTS, Common, Limit
+from muniment.cli.subscribing import Filters, Times, filters_of, moment_from
 from muniment.cli.text import cell, moment
 
 app = Command(
@@ -65,17 +66,14 @@ def create(
     ] = None,
     signing: Annotated[Literal["hmac", "ed25519"] | None, Option("How a webhook is signed.")] = None,
     title: Annotated[str | None, Option("The heading of messages, such as '{model} {number} is out'.")] = None,
-    type: Annotated[tuple[str, ...], Option("An event type, such as version-available; all without it.")] = (),  # noqa: A002  # reason: the option's name
-    model: Annotated[str | None, Option("A model, or a pattern with * and ?.")] = None,
-    branch: Annotated[str | None, Option("A branch, or a pattern; * also crosses /.")] = None,
-    stability: Annotated[str | None, Option("experimental, candidate or stable.")] = None,
-    track: str | None = None,
+    filters: Filters = Filters(),  # noqa: B008  # reason: frozen
+    times: Times = Times(),  # noqa: B008  # reason: frozen
     common: Common = DEFAULTS,
 ) -> None:
     """Subscribe through one channel. A webhook's signing secret is printed once."""
     ways = {"webhook": webhook, "slack": slack, "teams": teams, "email": email, "kafka": kafka, "apprise": apprise}
-    filters = {"types": list(type), "model": model, "branch": branch, "stability": stability, "track": track}
-    wanted = {"name": name, **_way(ways), "format": format, "signing": signing, "title": title, **filters}
+    settings = {"format": format, "signing": signing, "title": title}
+    wanted = {"name": name, **_way(ways), **settings, **filters.fields(), **times.fields()}
     with common.client() as client:
         made = client.create_subscription({key: value for key, value in wanted.items() if value})
     common.show(made, name=made.get("id"), facts=made.items())
@@ -84,6 +82,34 @@ def create(
     if made.get("public_keys"):
         common.say("receivers verify signatures (v1a) with the public key; the private one stays with the service")
     common.next(f"muniment subscriptions test {made.get('id')}")
+
+
+@app.command("preview")
+def preview(
+    *,
+    like: Annotated[str | None, Option("A subscription whose filter is taken, instead of options.")] = None,
+    filters: Filters = Filters(),  # noqa: B008  # reason: frozen
+    days: Annotated[int, Option("How far to look back.")] = 30,
+    limit: Limit = 100,
+    common: Common = DEFAULTS,
+) -> None:
+    """Show what a filter would have matched in the last days, oldest first. Nothing is made or sent."""
+    with common.client() as client:
+        wanted = filters.fields() if like is None else filters_of(client.subscription(like))
+        common.rows(
+            client.preview_subscription({**wanted, "days": days}),
+            name=lambda item: item["cursor"],
+            table=(
+                ("CURSOR", lambda item: cell(item["cursor"])),
+                ("TIME", lambda item: moment(item.get("time"))),
+                ("TYPE", lambda item: cell(item.get("type"))),
+                ("MODEL", lambda item: cell(item.get("model"))),
+                ("NUMBER", lambda item: cell((item.get("data") or {}).get("number"))),
+                ("BRANCH", lambda item: cell((item.get("data") or {}).get("branch"))),
+            ),
+            limit=limit,
+            empty="nothing would have matched",
+        )
 
 
 @app.command("pause")
@@ -156,6 +182,29 @@ def retry(delivery: str, /, *, common: Common = DEFAULTS) -> None:
     common.show({"id": delivery, "state": "pending"}, name=delivery, facts=[("retried", delivery)])
 
 
+@app.command("replay")
+def replay(
+    subscription: str,
+    /,
+    *,
+    since: Annotated[str | None, Option("From a time on (RFC 3339), or from so long ago: 12h, 30d.")] = None,
+    after: Annotated[int | None, Option("From behind a cursor on; 0 is the oldest event kept.")] = None,
+    force: Annotated[bool, Option("Deliver again what has arrived, too, under the ids it had.")] = False,
+    common: Common = DEFAULTS,
+) -> None:
+    """Deliver past events that match: those never queued, and dead ones. Each keeps its one delivery and webhook-id."""
+    if (since is None) == (after is None):
+        raise Usage("say from when: --since TIME or --after CURSOR")
+    start = {"since": moment_from(since)} if since is not None else {}
+    with common.client() as client:
+        done = client.replay_subscription(subscription, after=after, force=force, **start)
+    names = ("queued", "again", "kept", "cursor")
+    common.show({"id": subscription, **done}, name=subscription, facts=[(name, done[name]) for name in names])
+    if done["pruned"]:
+        common.say("events before the oldest one kept are gone; the registry and the audit log still tell of them")
+    common.next(f"muniment subscriptions deliveries {subscription}")
+
+
 @app.command("rotate")
 def rotate(
     subscription: str,
@@ -194,8 +243,7 @@ def _way(ways: Mapping[str, str | None]) -> dict[str, str]:
 
 
 def _filter(item: Mapping[str, Any]) -> str:
-    wishes = {name: item.get(name) for name in ("types", "model", "branch", "stability", "track")}
-    return cell({name: value for name, value in wishes.items() if value}) or "everything"
+    return cell(filters_of(item)) or "everything"
 
 
 def _last_answer(item: Mapping[str, Any]) -> str:
