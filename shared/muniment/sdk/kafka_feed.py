@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ async def kafka_events(
     *,
     follow: bool = True,
     patience: float = 300.0,
-) -> AsyncIterator[Event | Moved]:
+) -> AsyncGenerator[Event | Moved, None]:
     """Events that match, in order for each model and type. `start`: a cursor, `beginning`, a time, or None for now.
 
     Restarts of the broker are ridden out. Raises `Rejected` (`cursor_...`), `Misconfigured` (`kafka_missing`,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 from muniment.contracts.errors import MunimentError, Rejected, Transient
@@ -26,7 +26,6 @@ from muniment.sdk.problems import problem_of, unanswered
 from muniment.sdk.records import Event
 from muniment.sdk.sse import Sent, SseParser
 
-PATIENCE_S: Final = 300.0
 HEARTBEAT_S: Final = 15.0
 """The server says something at least so often."""
 MAX_PROBLEM: Final = 256 * 1024
@@ -76,13 +75,6 @@ class Asked:
         self.limit = limit
         self._kept = kept
 
-    @property
-    def over(self) -> str | None:
-        """`kafka` or `http` where the start can only be gone on from there."""
-        if not isinstance(self.start, str) or self.start == "beginning":
-            return None
-        return "kafka" if self.start.startswith(PREFIX) else "http"
-
     def handled(self, item: Item) -> None:
         """Keep the place after what has been handled."""
         if self.file is not None and item.cursor != self._kept:
@@ -90,11 +82,20 @@ class Asked:
             self._kept = item.cursor
 
 
+def over_of(start: object) -> Literal["kafka", "http"] | None:
+    """Where a start can be gone on from, where that is not both: a cursor belongs to what it was made over."""
+    if isinstance(start, int):
+        return "http"
+    if not isinstance(start, str):
+        return None
+    return "kafka" if start.startswith(PREFIX) else "http" if start.isdecimal() else None
+
+
 class Listening:
     """A stream of events over HTTP, from connection to connection."""
 
     def __init__(self, asked: Asked, *, follow: bool, patience: float) -> None:
-        if asked.over == "kafka":
+        if over_of(asked.start) == "kafka":
             raise Rejected(
                 "cursor_invalid",
                 "this cursor was made over Kafka",
