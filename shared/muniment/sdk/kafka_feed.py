@@ -87,7 +87,7 @@ class _Feed:
         """A consumer that stands where it is to go on."""
         try:
             from aiokafka import AIOKafkaConsumer
-            from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+            from aiokafka.errors import KafkaError
         except ImportError as error:
             raise Misconfigured(
                 "kafka_missing",
@@ -95,7 +95,6 @@ class _Feed:
                 hint="pip install 'muniment[kafka]', or listen over HTTP",
             ) from error
         consumer: Any = AIOKafkaConsumer(
-            *self._topics,
             **self._broker.options(),
             enable_auto_commit=False,
             auto_offset_reset="none",  # a place that is gone must be told, never jumped over
@@ -106,14 +105,8 @@ class _Feed:
             try:
                 async with asyncio.timeout(30):
                     await consumer.start()
+                    await self._assigned(consumer)
                     await self._seek(consumer, start)
-            except UnknownTopicOrPartitionError as error:
-                raise Misconfigured(
-                    "topic_unknown",
-                    "the broker has not all topics of this registry",
-                    expected=", ".join(self._topics),
-                    hint="MUNIMENT_KAFKA__TOPIC_PREFIX must be the registry's; `muniment topics` makes them",
-                ) from error
             except (KafkaError, OSError, TimeoutError) as error:
                 raise _Again from error
             yield consumer
@@ -121,6 +114,19 @@ class _Feed:
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(5):
                     await consumer.stop()
+
+    async def _assigned(self, consumer: Any) -> None:
+        """All partitions of all topics. Asked before, since the library waits long for a topic that is not there."""
+        if missing := sorted(set(self._topics) - await consumer.topics()):
+            raise Misconfigured(
+                "topic_unknown",
+                "the broker has not all topics of this registry, or does not show them to us",
+                expected=", ".join(missing),
+                hint="MUNIMENT_KAFKA__TOPIC_PREFIX must be the registry's; `muniment topics` makes them",
+            )
+        consumer.subscribe(list(self._topics))
+        while {part.topic for part in consumer.assignment()} != set(self._topics):
+            await asyncio.sleep(0.02)  # the library tells nobody when it knows the partitions
 
     async def _seek(self, consumer: Any, start: str | datetime | None) -> None:
         parts = {(part.topic, part.partition): part for part in consumer.assignment()}

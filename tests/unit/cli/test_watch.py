@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -120,15 +121,14 @@ def test_a_command_that_hangs_is_killed(run: Run, tmp_path: Path) -> None:
     assert (done.code, done.error["error"]["code"]) == (1, "command_failed")
 
 
-def test_its_output_is_shown_beside_the_json_lines(run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    command = script(tmp_path / "hook.py", "print('deployed')")
-    run("watch", "--once", "--count", "1", "--exec", command)
-    out, _ = capfd.readouterr()
-    assert "deployed" in out
-    run("watch", "--once", "--count", "1", "--exec", command, "--json")
-    out, err = capfd.readouterr()
-    assert "deployed" in err
-    assert "deployed" not in out
+def test_its_output_is_shown_and_keeps_out_of_the_json_lines(registry: FakeRegistry, tmp_path: Path) -> None:
+    words = ["watch", "--once", "--count", "1", "--exec", script(tmp_path / "hook.py", "print('deployed')")]
+    program = [sys.executable, "-m", "muniment.cli.main", *words]
+    plain = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert "deployed" in plain.stdout
+    lines = subprocess.run([*program, "--json"], capture_output=True, text=True, check=True)
+    assert "deployed" in lines.stderr
+    assert [json.loads(line)["id"] for line in lines.stdout.splitlines()] == ["e1"]
 
 
 def test_mistakes_are_told(run: Run, tmp_path: Path) -> None:

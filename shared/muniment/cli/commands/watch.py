@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import shlex
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -110,6 +111,7 @@ async def _events(
     start = Asked(wanted["since"], wanted["cursor"], wanted, None).start
     broker = await choose(start, over, None)
     if broker is not None:
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its outages are ridden out; what ends us is an error
         common.say(f"listening to Kafka at {broker.bootstrap}")
         async for event in events_over_kafka(broker, follow=follow, **wanted):
             yield event
