@@ -22,7 +22,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from muniment.sdk import Client, Conflict, Event, MunimentError, NotFound, Transient, deployment_reported, verify_directory
+from muniment.sdk import (
+    Client,
+    Conflict,
+    Event,
+    MunimentError,
+    NotFound,
+    Transient,
+    deployment_reported,
+    verify_directory,
+)
 from muniment.sdk.broker import Broker, find_broker
 from muniment.verifier.checkpoint import Trust
 from muniment.verifier.keys import parse_keys
@@ -124,7 +133,7 @@ class Deployer:
         partial.replace(folder)
 
     def _prove(self, wanted: Wanted) -> None:
-        """Show offline, by the log's key that we were given, that the log says of this very id that it was published."""
+        """Show offline, by the log's key that we were given, that the log has this very id as published."""
         raw = self._receipt(wanted).encode()
         receipt = parse_receipt(raw)
         entry = receipt.extra or b""

@@ -35,6 +35,7 @@ _READ_EVENTS: Final = 500
 _STEP_EVENTS: Final = 200
 """Events that a stream takes in one step."""
 _AGAIN_S: Final = 1.0
+_AWAY: Final[tuple[type[Exception], ...]] = (*UNAVAILABLE, *RACES, MunimentError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,7 @@ class Broadcast:
                     stretch.begin(cursor)
                     self.poke_all()  # what was committed between their look and this one
                 page = await self._feed.read(cursor, limit=_READ_EVENTS, wait_s=60.0)
-            except (*UNAVAILABLE, *RACES, MunimentError, TimeoutError) as error:
+            except _AWAY as error:
                 log.warning("event streams: the feed cannot be read", error=repr(error)[:300])
                 if isinstance(error, CursorGone):
                     cursor = None

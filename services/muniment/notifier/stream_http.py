@@ -1,7 +1,7 @@
 """`GET /api/v1/events/stream`: outward events as server-sent events (WHATWG HTML, 9.2), without loss over restarts.
 
-An event's `id` is its cursor: who comes back with it as `Last-Event-ID` gets what followed. Between events an `id` alone
-moves the cursor over what the filter left out, so that it does not grow too old. A stream ends by itself after
+An event's `id` is its cursor: who comes back with it as `Last-Event-ID` gets what followed. Between events an `id`
+alone moves the cursor over what the filter left out, so that it does not grow too old. A stream ends by itself after
 `MAX_AGE_S`, when the server stops, and when its reader does not read; the reader comes back.
 """
 
@@ -32,6 +32,7 @@ MAX_AGE_S: Final = 900.0
 """A token that was revoked, and a role that was taken away, end here at the latest."""
 SEND_S: Final = 30.0
 """A reader who takes nothing for so long is disconnected."""
+_ENDS: Final[tuple[type[Exception], ...]] = (CursorGone, *UNAVAILABLE, *RACES)
 _RETRY: Final = b"retry: 2000\n\n"
 _END: Final = b"event: end\ndata: {}\n\n"
 
@@ -145,7 +146,7 @@ class EventStream(Response):
             place.poke.clear()
             try:
                 step = await self._streams.step(place)
-            except (CursorGone, *UNAVAILABLE, *RACES) as error:
+            except _ENDS as error:
                 log.info("event stream ended", error=repr(error)[:300])
                 return  # the reader comes back, and is told
             place.cursor = step.cursor

@@ -34,7 +34,7 @@ class Runner:
     say: Callable[[str], None]
 
     async def run(self, event: Event) -> None:
-        """Run it until it ends with 0. Raises `MunimentError` (`command_failed`), `Usage` where it cannot be started."""
+        """Run it until it ends with 0. Raises `MunimentError` (`command_failed`); `Usage` where it cannot start."""
         outcome = ""
         for attempt in range(self.retries + 1):
             if attempt:
@@ -87,14 +87,14 @@ class Runner:
 def told(event: Event) -> Mapping[str, str]:
     """The environment variables of an event; what it does not have is empty, so that nothing is left of another one."""
     data = event.data
-    source: dict[str, Any] = data.get("source") if isinstance(data.get("source"), dict) else {}
+    source: Any = data.get("source")
     found = {
         "ID": event.id,
         "TYPE": event.kind,
         "TIME": event.time,
         "CURSOR": event.cursor,
         "MODEL": event.model,
-        "NUMBER": data.get("number", source.get("number")),
+        "NUMBER": data.get("number", source.get("number") if isinstance(source, dict) else None),
         "VERSION": data.get("id", data.get("version")),
         "RELEASE": data.get("release"),
     }

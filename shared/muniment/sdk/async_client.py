@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.audit_clients import AsyncAuditLogClient
-from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, Work, advance
 from muniment.sdk.events_clients import AsyncEventsClient
+from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, Work, advance
 from muniment.sdk.history_clients import AsyncHistoryClient
 from muniment.sdk.lineage_clients import AsyncLineageClient
 from muniment.sdk.naming_clients import AsyncNamingClient

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.audit_clients import AuditLogClient
-from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, advance
 from muniment.sdk.events_clients import EventsClient
+from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, advance
 from muniment.sdk.history_clients import HistoryClient
 from muniment.sdk.lineage_clients import LineageClient
 from muniment.sdk.naming_clients import NamingClient
@@ -41,9 +41,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class Client(
-    NamingClient, LineageClient, HistoryClient, VersioningClient, ScrubClient, AuditLogClient, EventsClient
-):
+class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, ScrubClient, AuditLogClient, EventsClient):
     """A registry, asked with blocking calls. Safe to share between threads; close it, or use it with `with`.
 
     Without arguments the server is found as `settings.find_server` says: environment, then a credentials file.

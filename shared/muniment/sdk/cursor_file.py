@@ -43,7 +43,9 @@ class CursorFile:
         try:
             return cursor_text(raw.decode("ascii", "replace").removesuffix("\n"))
         except Rejected as error:
-            error.hint = f"{self.path} is damaged or something else; remove it to start again with a time or `beginning`"
+            error.hint = (
+                f"{self.path} is damaged or something else; remove it to start again with a time or `beginning`"
+            )
             raise
 
     def save(self, cursor: str) -> None:

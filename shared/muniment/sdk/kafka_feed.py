@@ -125,8 +125,8 @@ class _Feed:
                 hint="MUNIMENT_KAFKA__TOPIC_PREFIX must be the registry's; `muniment topics` makes them",
             )
         consumer.subscribe(list(self._topics))
-        while {part.topic for part in consumer.assignment()} != set(self._topics):
-            await asyncio.sleep(0.02)  # the library tells nobody when it knows the partitions
+        while {part.topic for part in consumer.assignment()} != set(self._topics):  # noqa: ASYNC110  # reason: the library tells nobody when it knows the partitions
+            await asyncio.sleep(0.02)
 
     async def _seek(self, consumer: Any, start: str | datetime | None) -> None:
         parts = {(part.topic, part.partition): part for part in consumer.assignment()}
@@ -162,9 +162,7 @@ class _Feed:
             if not self._follow and all(self.offsets.get(place, 0) >= end for place, end in self._until.items()):
                 return
             try:
-                batches: Mapping[Any, Sequence[Any]] = await consumer.getmany(
-                    timeout_ms=_POLL_MS, max_records=_RECORDS
-                )
+                batches: Mapping[Any, Sequence[Any]] = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_RECORDS)
             except (NoOffsetForPartitionError, OffsetOutOfRangeError, IllegalStateError) as error:
                 raise _Again from error  # partitions were added, or records went: the offsets tell which
             except KafkaError as error:
@@ -204,7 +202,7 @@ class _Feed:
 
 
 def structured_of(event: CloudEvent) -> dict[str, Any]:
-    """The event in CloudEvents' JSON format, as the event stream has it. Raises `Rejected` where its data is no JSON."""
+    """The event in CloudEvents' JSON format, as the event stream has it. Raises `Rejected` for no JSON."""
     optional = {"time": event.time, "subject": event.subject, "dataschema": event.dataschema}
     return {
         "specversion": "1.0",

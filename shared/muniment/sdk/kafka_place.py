@@ -29,33 +29,34 @@ def offsets_of(cursor: str) -> Offsets:
     """What a cursor means. Raises `Rejected` (`cursor_invalid`)."""
     raw = cursor.removeprefix(PREFIX)
     try:
-        if raw == cursor:
-            raise ValueError("another kind of cursor")
         topics = json.loads(base64.b64decode(raw + "=" * (-len(raw) % 4), altchars=b"-_", validate=True))
         offsets = {
             (topic, int(partition)): offset
             for topic, partitions in topics.items()
             for partition, offset in partitions.items()
         }
-        if not offsets or not all(
+        sound = raw != cursor and all(
             type(offset) is int and 0 <= offset <= _MAX_OFFSET and partition >= 0
             for (_, partition), offset in offsets.items()
-        ):
-            raise ValueError("no offsets")
+        )
     except (ValueError, AttributeError, TypeError, RecursionError, binascii.Error) as error:
-        raise Rejected(
-            "cursor_invalid",
-            "this is no cursor over Kafka",
-            expected="kafka.… as an event's cursor says",
-            actual=repr(cursor[:80]),
-            hint="a cursor from HTTP goes on over HTTP; or start again with a time or `beginning`",
-        ) from error
+        raise _invalid(cursor) from error
+    if not sound or not offsets:
+        raise _invalid(cursor)
     return offsets
 
 
-def start_offsets(
-    cursor: Offsets, first: Mapping[tuple[str, int], int], end: Mapping[tuple[str, int], int]
-) -> Offsets:
+def _invalid(cursor: str) -> Rejected:
+    return Rejected(
+        "cursor_invalid",
+        "this is no cursor over Kafka",
+        expected="kafka.… as an event's cursor says",
+        actual=repr(cursor[:80]),
+        hint="a cursor from HTTP goes on over HTTP; or start again with a time or `beginning`",
+    )
+
+
+def start_offsets(cursor: Offsets, first: Mapping[tuple[str, int], int], end: Mapping[tuple[str, int], int]) -> Offsets:
     """Where to go on in the partitions there are now, of which `first` and `end` are the offsets kept.
 
     A partition that was added since is read from its first record. Raises `Rejected`: `cursor_gone` where records

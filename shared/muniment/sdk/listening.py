@@ -119,7 +119,9 @@ class Listening:
         query: list[tuple[str, str]] = []
         for name, words in (("type", "types"), ("tag", "tags"), ("metric", "metrics")):
             query += [(name, word) for word in self._fields.get(words, ())]
-        query += [(name, self._fields[name]) for name in ("model", "branch", "stability", "track") if name in self._fields]
+        query += [
+            (name, self._fields[name]) for name in ("model", "branch", "stability", "track") if name in self._fields
+        ]
         headers = {"Accept": "text/event-stream"}
         if self._cursor is not None:
             headers["Last-Event-ID"] = self._cursor

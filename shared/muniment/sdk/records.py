@@ -152,7 +152,8 @@ class AuditEntry(Record):
 class Event(Record):
     """One outward event. `cursor` continues after it; `id` (with `source`) is what to deduplicate by.
 
-    `raw` is `cursor`, `type`, `id`, `time`, `model` and `data`; `cloudevent` the whole event in CloudEvents' JSON format.
+    `raw` is `cursor`, `type`, `id`, `time`, `model` and `data`; `cloudevent` the whole event in CloudEvents'
+    JSON format.
     """
 
     cursor: str
@@ -193,7 +194,9 @@ class Event(Record):
         topic = topics.BY_TYPE.get(self.type)
         if topic is None:
             raise Rejected("event_type", "this version does not know the event's type", actual=self.type)
-        return parse(topic.event, {name: value for name, value in self.data.items() if name in topic.event.model_fields})
+        return parse(
+            topic.event, {name: value for name, value in self.data.items() if name in topic.event.model_fields}
+        )
 
 
 def plain(value: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +200,7 @@ async def test_live_and_caught_up_streams_agree(bench: Bench) -> None:
             heard = []
             for number in range(1, 8):
                 await bench.running.tell(available(number), available(number, model="other"))
-                await eventually(lambda: caught_up(server, quick, heard, number))
+                await eventually(partial(caught_up, server, quick, heard, number))
             assert heard == list(range(1, 8))
             assert not server.streams._stretch.holds(slow.cursor)
             late = []

@@ -54,7 +54,10 @@ def test_events_are_printed_with_their_cursor(run: Run) -> None:
 
 def test_the_cursor_file_is_gone_on_from(run: Run, tmp_path: Path) -> None:
     place = tmp_path / "place"
-    assert [item["id"] for item in run("watch", "--once", "--count", "2", "--cursor", place, "--json").lines] == ["e1", "e2"]
+    assert [item["id"] for item in run("watch", "--once", "--count", "2", "--cursor", place, "--json").lines] == [
+        "e1",
+        "e2",
+    ]
     assert place.read_text() == "2\n"
     assert [item["id"] for item in run("watch", "--once", "--cursor", place, "--json").lines] == ["e3"]
     assert run("watch", "--once", "--cursor", place, "--json").out == ""
@@ -112,7 +115,10 @@ def test_a_command_that_fails_for_good_stops_the_watch_and_the_cursor_stays(run:
     assert told.read_text().split() == ["e1", "e2", "e2", "e2"]
     assert place.read_text() == "1\n"
     mended = script(tmp_path / "mended.py", "")
-    assert [item["id"] for item in run("watch", "--once", "--cursor", place, "--exec", mended, "--json").lines] == ["e2", "e3"]
+    assert [item["id"] for item in run("watch", "--once", "--cursor", place, "--exec", mended, "--json").lines] == [
+        "e2",
+        "e3",
+    ]
 
 
 def test_a_command_that_hangs_is_killed(run: Run, tmp_path: Path) -> None:

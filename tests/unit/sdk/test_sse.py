@@ -12,8 +12,26 @@ from muniment.sdk.sse import Sent, SseParser
 
 PIECES = st.lists(
     st.sampled_from(
-        [b"data", b":", b" ", b"\n", b"\r", b"\r\n", b"id", b"id: 7", b"event: end", b"retry: 9", b"x", b"\0", "ü".encode()]
-        + [b"data: a\n\n", b"id: 12\ndata: {}\n\n", b":\n\n", b"\xef\xbb\xbf", b"\xff"]
+        [
+            b"data",
+            b":",
+            b" ",
+            b"\n",
+            b"\r",
+            b"\r\n",
+            b"id",
+            b"id: 7",
+            b"event: end",
+            b"retry: 9",
+            b"x",
+            b"\0",
+            "ü".encode(),
+            b"data: a\n\n",
+            b"id: 12\ndata: {}\n\n",
+            b":\n\n",
+            b"\xef\xbb\xbf",
+            b"\xff",
+        ]
     ),
     max_size=30,
 )

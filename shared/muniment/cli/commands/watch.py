@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 app = Command(
     "muniment watch",
-    "Print outward events as they come, or run a command for each, until interrupted. Restarts of the server and of the "
-    "broker are ridden out. With --cursor the place is kept in a file after each event that was handled, so that the "
-    "next run misses nothing; an event may come twice, with the same id.",
+    "Print outward events as they come, or run a command for each, until interrupted. Restarts of the server and of "
+    "the broker are ridden out. With --cursor the place is kept in a file after each event that was handled, so that "
+    "the next run misses nothing; an event may come twice, with the same id.",
     example="muniment watch --model digits --type version-available --cursor place --exec './deploy.sh'",
 )
 
@@ -50,7 +50,9 @@ def watch(
     ] = None,
     once: Annotated[bool, Option("Handle what is there, from the beginning without --since, and end.")] = False,
     count: Annotated[int, Option("End after that many events.")] = 0,
-    end_after: Annotated[float, Option("End after that many seconds; 7 where --count has not come.", ("--timeout",))] = 0.0,
+    end_after: Annotated[
+        float, Option("End after that many seconds; 7 where --count has not come.", ("--timeout",))
+    ] = 0.0,
     common: Common = DEFAULTS,
 ) -> None:
     """Print events as they come."""
