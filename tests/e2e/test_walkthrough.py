@@ -36,6 +36,11 @@ def pattern(line: str) -> re.Pattern[str]:
 
 
 async def test_the_walkthrough_shows_what_happens(tmp_path: Path) -> None:
+    await follow(PAGE, tmp_path)
+
+
+async def follow(page: Path, tmp_path: Path) -> None:
+    """Run a page's commands, one after the other, on a fresh stack, and compare what they print."""
     data = tmp_path / "data"
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = {
@@ -45,9 +50,10 @@ async def test_the_walkthrough_shows_what_happens(tmp_path: Path) -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONWARNINGS": "ignore",
     }
-    wanted = steps(PAGE.read_text("utf-8"))
+    wanted = steps(page.read_text("utf-8"))
     assert len(wanted) > 10
-    async with server("up", "--data-dir", str(data), "--http", "127.0.0.1:0", log=tmp_path / "up.log"):
+    async with server("up", "--data-dir", str(data), "--http", "127.0.0.1:0", log=tmp_path / "up.log") as up:
+        environment["MUNIMENT_URL"] = up.url
         for command, shown in wanted:
             process = await asyncio.create_subprocess_exec(
                 "bash",

@@ -10,6 +10,7 @@ from uuid import UUID
 from muniment.adapters.kafka_guest import GuestPublisher
 from muniment.contracts.topics import NOTIFIER
 from muniment.notifier.addresses import AddressPolicy, policy_for
+from muniment.notifier.broadcast import Broadcast
 from muniment.notifier.channels.all import channels_of
 from muniment.notifier.deliver import Deliverer, Observer, Pace
 from muniment.notifier.domain import TOPICS
@@ -21,6 +22,7 @@ from muniment.notifier.ledger import Ledger
 from muniment.notifier.outbound import Outbound
 from muniment.notifier.prune import Pruner
 from muniment.notifier.sealing import Sealer, load_key
+from muniment.notifier.stream_http import with_stream
 from muniment.notifier.subscriptions import TESTS_AT_ONCE, Subscriptions
 from muniment.runtime.delivery.handler import Route
 from muniment.runtime.metrics import Metrics
@@ -57,9 +59,10 @@ def build(deps: Deps) -> Built:
         async with outbound, guest or nullcontext():
             await deliverer.run()
 
+    streams = Broadcast(deps.pool, feed, settings.max_streams, count=deps.metrics.event_streams.set)
     subscriptions = Subscriptions(deps.transactions, channels, sealer, deps.clock, wake, settings.timeout_s)
     return Built(
-        router=router(subscriptions, feed),
+        router=with_stream(router(subscriptions, feed), streams, feed),
         routes=tuple(Route(topic, Announce(topic, matcher, wake)) for topic in TOPICS),
         tasks=(
             deliver,

@@ -11,6 +11,7 @@ from typing import Final
 
 import uvicorn
 from fastapi import APIRouter
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from muniment.contracts.version import VERSION
 from muniment.runtime.http.app import build_app
@@ -28,6 +29,17 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Nothing."""
         yield
+
+
+class _Protocol(H11Protocol):
+    """uvicorn's own, with a word for endless answers: `request.state.abort` cuts the connection of a reader who does
+    not read. Closing it instead would wait for what he has not taken.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # reason: as in uvicorn
+        """Take the connection."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "abort": transport.abort}
 
 
 @asynccontextmanager
@@ -52,7 +64,7 @@ async def serving(
         log_config=None,
         access_log=False,
         lifespan="off",
-        http="h11",  # the other parser puts no limit on headers
+        http=_Protocol,  # on h11: the other parser puts no limit on headers
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=_GRACE_S,
@@ -66,6 +78,7 @@ async def serving(
     try:
         yield task
     finally:
+        app.state.stopping.set()
         server.should_exit = True
         await asyncio.wait([task], timeout=_GRACE_S + 5)
         task.cancel()

@@ -15,6 +15,7 @@ from muniment.cli.arguments import Option
 from muniment.cli.text import columns, pairs, styled
 
 if TYPE_CHECKING:
+    from muniment.sdk.async_client import AsyncClient
     from muniment.sdk.client import Client
 
 Column = tuple[str, Callable[[Mapping[str, Any]], str]]
@@ -36,13 +37,17 @@ class Common:
         """A client for the server that options, environment or a credentials file name."""
         from muniment.sdk.client import Client
 
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+        with _warnings_told():
             client = Client(self.server, credentials=self.credentials, timeout=self.timeout)
-        for warning in caught:
-            sys.stderr.write(f"{styled('warning:', 'yellow', sys.stderr)} {warning.message}\n")
         with client:
             yield client
+
+    def async_client(self) -> AsyncClient:
+        """The same for commands that do several things at once."""
+        from muniment.sdk.async_client import AsyncClient
+
+        with _warnings_told():
+            return AsyncClient(self.server, credentials=self.credentials, timeout=self.timeout)
 
     def show(self, value: Mapping[str, Any], *, name: object, facts: Iterable[tuple[str, Any]]) -> None:
         """Print one object: as JSON, as its name alone, or as `facts` for people."""
@@ -101,6 +106,15 @@ class Common:
 DEFAULTS: Final = Common()
 At = Annotated[str | None, Option("As of this moment, RFC 3339: 2026-01-02T03:04:05Z.")]
 Limit = Annotated[int, Option("How many are shown at most; 0 is all.")]
+
+
+@contextmanager
+def _warnings_told() -> Iterator[None]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        sys.stderr.write(f"{styled('warning:', 'yellow', sys.stderr)} {warning.message}\n")
 
 
 def dumps(value: Any) -> str:

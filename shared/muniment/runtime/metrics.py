@@ -47,6 +47,7 @@ class Metrics:
         self.audit_verify_failures = self._counter("audit_verify_failures", "verifications of the log that failed")
         self.notifications = self._counter("notifications", "delivery attempts", "channel", "outcome")
         self.subscriptions_failing = self._gauge("subscriptions_failing", "subscriptions whose endpoint fails for long")
+        self.event_streams = self._gauge("event_streams", "event streams that are open")
         self.step_duration = self._histogram(
             "step_seconds",
             "steps inside the services: of the store's calls, of transactions, of relays",

@@ -224,6 +224,8 @@ class NotifierSettings(Section):
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 15.0
     retry_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
     feed_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    max_streams: Annotated[int, Field(ge=0, le=2_000)] = 200
+    """Event streams (`GET /api/v1/events/stream`) at once in one process."""
     secret_key: SecretStr | None = None
     """32 bytes in base64: seals signing secrets at rest. None: a key file in the data folder, made on first start."""
     public_url: Annotated[str | None, Field(pattern=r"^https?://[!-~]{1,500}$")] = None

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
         Unauthenticated,
     )
     from muniment.sdk.async_client import AsyncClient
+    from muniment.sdk.broker import Broker
     from muniment.sdk.client import Client
     from muniment.sdk.event import deployment_reported, new_publisher_key, training_completed
+    from muniment.sdk.events_clients import events_over_kafka
     from muniment.sdk.problems import PublicationRejected
     from muniment.sdk.records import Event, Publication, Version
     from muniment.sdk.run import Run, capture
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AsyncClient": "muniment.sdk.async_client",
+    "Broker": "muniment.sdk.broker",
     "Client": "muniment.sdk.client",
     "Conflict": "muniment.contracts.errors",
     "Event": "muniment.sdk.records",
@@ -60,6 +63,7 @@ _HOME = {
     "Version": "muniment.sdk.records",
     "capture": "muniment.sdk.run",
     "deployment_reported": "muniment.sdk.event",
+    "events_over_kafka": "muniment.sdk.events_clients",
     "new_publisher_key": "muniment.sdk.event",
     "training_completed": "muniment.sdk.event",
     "verify_directory": "muniment.sdk.verify",
@@ -67,6 +71,7 @@ _HOME = {
 
 __all__ = [
     "AsyncClient",
+    "Broker",
     "Client",
     "Conflict",
     "Event",
@@ -87,6 +92,7 @@ __all__ = [
     "Version",
     "capture",
     "deployment_reported",
+    "events_over_kafka",
     "new_publisher_key",
     "training_completed",
     "verify_directory",

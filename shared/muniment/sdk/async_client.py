@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.audit_clients import AsyncAuditLogClient
+from muniment.sdk.events_clients import AsyncEventsClient
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, Work, advance
-from muniment.sdk.feed import PATIENCE_S, Feed
 from muniment.sdk.history_clients import AsyncHistoryClient
 from muniment.sdk.lineage_clients import AsyncLineageClient
 from muniment.sdk.naming_clients import AsyncNamingClient
-from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
+from muniment.sdk.records import AuditEntry, Branch, Candidate, Model, Publication, Version, plain
 from muniment.sdk.scrub_clients import AsyncScrubClient
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
@@ -48,6 +48,7 @@ class AsyncClient(
     AsyncVersioningClient,
     AsyncScrubClient,
     AsyncAuditLogClient,
+    AsyncEventsClient,
 ):
     """A registry, asked from asyncio. Close it with `aclose`, or use it with `async with`. See `Client`."""
 
@@ -149,30 +150,13 @@ class AsyncClient(
 
         return await self._run(reproducing(self._shop(), ref, directory))
 
-    # -- audit and events
+    # -- audit
 
     def audit_entries(self, **filters: Unpack[AuditFilters]) -> AsyncIterator[AuditEntry]:
         return self._each(Listing("audit", "/audit/entries", filters), AuditEntry.of)
 
     async def audit_entry(self, index: int) -> AuditEntry:
         return await self._run(calls.audit_entry(index))
-
-    async def events(
-        self,
-        after: int | None = None,
-        *,
-        model: str | None = None,
-        type: str | None = None,  # noqa: A002  # reason: the word that CloudEvents and the HTTP surface use
-        follow: bool = True,
-        patience: float = PATIENCE_S,
-    ) -> AsyncIterator[Event]:
-        feed = Feed(after, model=model, type=type, wait=30.0 if follow else 0.0, patience=patience)
-        while True:
-            found = await self._run(feed.page())
-            for event in found:
-                yield event
-            if not found and not follow:
-                return
 
     # -- subscriptions
 

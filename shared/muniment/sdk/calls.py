@@ -12,7 +12,7 @@ from muniment.contracts.errors import Conflict, MunimentError, Transient
 from muniment.contracts.reference import Reference, parse_reference
 from muniment.sdk.exchange import Call, Listing, Pause, Request, ask, ask_json, request
 from muniment.sdk.problems import PublicationRejected
-from muniment.sdk.records import AuditEntry, Event, Model, Publication, RemoteFile, Version
+from muniment.sdk.records import AuditEntry, Model, Publication, RemoteFile, Version
 
 LONGEST_POLL_S: Final = 60.0
 _SHORTEST_POLL_S: Final = 0.25
@@ -190,14 +190,6 @@ def _place(ref: str) -> str:
 def audit_entry(index: int) -> Call[AuditEntry]:
     """One audit entry."""
     return AuditEntry.of((yield from ask_json(request("audit", "GET", f"/audit/entries/{index:d}"))))
-
-
-def events(after: int | None, wait: float, filters: Mapping[str, object]) -> Call[tuple[list[Event], int | None]]:
-    """The outward events after a cursor, and the cursor to go on from; waits up to `wait` seconds for the first."""
-    held = min(wait, LONGEST_POLL_S)
-    query = {**filters, "after": after, "wait": f"{held:g}"}
-    value = yield from ask_json(request("notifier", "GET", "/events", query=query, wait=held))
-    return [Event.of(item) for item in value["items"]], value["cursor"]
 
 
 # -- things that are made, shown, changed and taken away

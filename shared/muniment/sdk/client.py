@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.audit_clients import AuditLogClient
+from muniment.sdk.events_clients import EventsClient
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, advance
-from muniment.sdk.feed import PATIENCE_S, Feed
 from muniment.sdk.history_clients import HistoryClient
 from muniment.sdk.lineage_clients import LineageClient
 from muniment.sdk.naming_clients import NamingClient
-from muniment.sdk.records import AuditEntry, Branch, Candidate, Event, Model, Publication, Version, plain
+from muniment.sdk.records import AuditEntry, Branch, Candidate, Model, Publication, Version, plain
 from muniment.sdk.scrub_clients import ScrubClient
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
@@ -41,7 +41,7 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, ScrubClient, AuditLogClient):
+class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, ScrubClient, AuditLogClient, EventsClient):
     """A registry, asked with blocking calls. Safe to share between threads; close it, or use it with `with`.
 
     Without arguments the server is found as `settings.find_server` says: environment, then a credentials file.
@@ -176,7 +176,7 @@ class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, Scrub
 
         return self._run(reproducing(self._shop(), ref, directory))
 
-    # -- audit and events
+    # -- audit
 
     def audit_entries(self, **filters: Unpack[AuditFilters]) -> Iterator[AuditEntry]:
         """The audit log's entries that fit, oldest first unless `order` is `newest`."""
@@ -185,27 +185,6 @@ class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, Scrub
     def audit_entry(self, index: int) -> AuditEntry:
         """One audit entry."""
         return self._run(calls.audit_entry(index))
-
-    def events(
-        self,
-        after: int | None = None,
-        *,
-        model: str | None = None,
-        type: str | None = None,  # noqa: A002  # reason: the word that CloudEvents and the HTTP surface use
-        follow: bool = True,
-        patience: float = PATIENCE_S,
-    ) -> Iterator[Event]:
-        """Outward events as they come, from after a cursor, without end; with `follow=False` those that are there.
-
-        Restarts of the server are ridden out: only after `patience` seconds without an answer is `Transient` raised.
-        To continue later, keep the last event's `cursor`.
-        """
-        feed = Feed(after, model=model, type=type, wait=30.0 if follow else 0.0, patience=patience)
-        while True:
-            found = self._run(feed.page())
-            yield from found
-            if not found and not follow:
-                return
 
     # -- subscriptions
 

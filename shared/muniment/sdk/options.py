@@ -60,6 +60,23 @@ class CommitOptions(TypedDict, total=False):
     track: str | None
 
 
+class EventFilters(TypedDict, total=False):
+    """Which events are meant; each one that is given must fit, and an event without that fact does not."""
+
+    model: str | None
+    """A name or a pattern with `*` and `?`, without regard to case."""
+    type: str | Iterable[str] | None
+    """`version-available`, `release-published`, ...; all without it."""
+    branch: str | None
+    """A name or a pattern; `*` also crosses `/`."""
+    stability: str | None
+    track: str | None
+    tags: Mapping[str, str | None] | Iterable[str] | None
+    """Tags that must be there: `KEY` or `KEY=VALUE`."""
+    metrics: Iterable[str] | None
+    """Conditions that must hold, such as `accuracy>=0.95`."""
+
+
 class AuditFilters(TypedDict, total=False):
     """Which entries of the audit log are meant; each one that is given must fit."""
 

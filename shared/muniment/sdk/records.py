@@ -6,9 +6,12 @@ Fields that this version does not know stay in `raw`, so a newer server does not
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from muniment.contracts.errors import MunimentError
+from muniment.contracts.errors import MunimentError, Rejected
+
+if TYPE_CHECKING:
+    from muniment.contracts.model import Payload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,14 +150,53 @@ class AuditEntry(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Event(Record):
-    """One outward event of the feed. `cursor` continues after it."""
+    """One outward event. `cursor` continues after it; `id` (with `source`) is what to deduplicate by.
 
-    cursor: int
+    `raw` is `cursor`, `type`, `id`, `time`, `model` and `data`; `cloudevent` the whole event in CloudEvents'
+    JSON format.
+    """
+
+    cursor: str
     type: str
     id: str
+    source: str | None = None
     time: str | None = None
     model: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
+    cloudevent: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of_cloudevent(cls, event: Any, cursor: str) -> Self:
+        """A CloudEvent in structured JSON, and its place. Raises `MunimentError` (`answer_unexpected`)."""
+        given = event if isinstance(event, dict) else {}
+        data = given.get("data")
+        known = {name: given[name] for name in ("type", "id", "source", "time") if name in given}
+        if isinstance(data, dict):
+            known |= {"data": data, "model": data.get("model")}
+        made = cls.of({"cursor": cursor, **known})
+        shown = {name: getattr(made, name) for name in ("cursor", "type", "id", "time", "model", "data")}
+        return replace(made, raw=shown, cloudevent=given)
+
+    @property
+    def kind(self) -> str:
+        """The topic's name, such as `version-available`."""
+        return self.type.removeprefix("muniment.").rpartition(".v")[0] or self.type
+
+    @property
+    def payload(self) -> Payload:
+        """The data as the event's own class, such as `contracts.events.VersionAvailable`.
+
+        Fields that this version does not know are left out. Raises `Rejected` (`event_type`, `schema_invalid`).
+        """
+        from muniment.contracts import topics
+        from muniment.contracts.codec import parse
+
+        topic = topics.BY_TYPE.get(self.type)
+        if topic is None:
+            raise Rejected("event_type", "this version does not know the event's type", actual=self.type)
+        return parse(
+            topic.event, {name: value for name, value in self.data.items() if name in topic.event.model_fields}
+        )
 
 
 def plain(value: Any) -> dict[str, Any]:

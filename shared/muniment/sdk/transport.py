@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from muniment.contracts.version import VERSION
 from muniment.sdk.exchange import Answer, Request, Unanswered
 from muniment.sdk.settings import Server, is_loopback
-from muniment.sdk.wire import CONNECT_TIMEOUT_S, Wire, answer_too_large
+from muniment.sdk.wire import CONNECT_TIMEOUT_S, Response, Wire, answer_too_large
 
 if TYPE_CHECKING:
     import httpx2
@@ -25,6 +28,33 @@ def send(wire: Wire, server: Server, request: Request, timeout: float) -> Answer
         timeout=timeout + request.wait,
     ) as response:
         return Answer(response.status, response.headers, response.read(MAX_ANSWER))
+
+
+@contextmanager
+def opened(wire: Wire, server: Server, request: Request, timeout: float) -> Iterator[Response]:
+    """The same with an answer that is read while it comes. Raises `Unanswered`."""
+    with wire.exchange(
+        request.method, _url(server, request), headers=_headers(server, request), timeout=timeout + request.wait
+    ) as response:
+        yield response
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncResponse:
+    """A status, headers (names in lower case), and a body that is read when asked for."""
+
+    status: int
+    headers: Mapping[str, str]
+    pieces: AsyncIterator[bytes]
+
+    async def read(self, limit: int) -> bytes:
+        """The first `limit` bytes of the body, or all."""
+        body = bytearray()
+        async for piece in self.pieces:
+            body += piece
+            if len(body) > limit:
+                break
+        return bytes(body[:limit])
 
 
 class AsyncSender:
@@ -58,6 +88,22 @@ class AsyncSender:
             unsent = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError)
             reason = str(error) or type(error).__name__
             raise Unanswered(reason, sent=not unsent, url=url.partition("?")[0]) from error
+
+    @asynccontextmanager
+    async def opened(self, request: Request) -> AsyncIterator[AsyncResponse]:
+        """An answer that is read while it comes. Raises `Unanswered`, also out of the block."""
+        import httpx2
+
+        url = _url(self._server, request)
+        limits = httpx2.Timeout(self._timeout + request.wait, connect=CONNECT_TIMEOUT_S)
+        headers = _headers(self._server, request)
+        try:
+            async with self._client(url).stream(request.method, url, headers=headers, timeout=limits) as response:
+                found = {name.lower(): value for name, value in response.headers.items()}
+                yield AsyncResponse(response.status_code, found, response.aiter_bytes())
+        except httpx2.RequestError as error:
+            reason = str(error) or type(error).__name__
+            raise Unanswered(reason, sent=True, url=url.partition("?")[0]) from error
 
     async def aclose(self) -> None:
         """Close all connections."""

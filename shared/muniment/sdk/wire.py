@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S: Final = 5.0
 _CHUNK: Final = 1024 * 1024
+_PIECE: Final = 64 * 1024
 _IDLE: Final = 8
 """Connections to one place that are kept for later."""
 
@@ -64,6 +65,14 @@ class Response:
             raise _lost(error, self._url) from error
         if self._raw.length:
             raise Unanswered("the connection was closed within the answer", sent=True, url=_place(self._url))
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it comes, for one without an end. Raises `Unanswered` when it is cut off."""
+        try:
+            while piece := self._raw.read1(_PIECE):
+                yield piece
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise _lost(error, self._url) from error
 
     def read(self, limit: int) -> bytes:
         """The whole body. Raises `MunimentError` (`answer_too_large`) beyond `limit` bytes, and `Unanswered`."""

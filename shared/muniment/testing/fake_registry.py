@@ -51,6 +51,7 @@ class FakeRegistry:
         self.lists: dict[str, list[Json]] = {}
         """What the paths of other lists answer, page by page of two."""
         self.events: list[Json] = []
+        """CloudEvents in structured JSON; an event's cursor is its place, from 1."""
         self._declared: dict[str, TrainingCompleted] = {}
         self._keys: dict[str, str] = {}
 
@@ -147,15 +148,24 @@ class FakeRegistry:
             case "GET", ["models", model, "versions" | "log"]:
                 mine = [one for one in reversed(self.versions) if one["model"] == model]
                 return self._page(request, [{k: v for k, v in one.items() if k != "text"} for one in mine])
-            case "GET", ["events"]:
-                after = int(request.url.params.get("after", len(self.events)))
-                items = [event for event in self.events if event["cursor"] > after]
-                cursor = items[-1]["cursor"] if items else after
-                return httpx2.Response(200, json={"items": items, "cursor": cursor})
+            case "GET", ["events", "stream"]:
+                return self._stream(request)
             case "GET", _ if "/".join(path) in self.lists:
                 return self._page(request, self.lists["/".join(path)])
             case _:
                 raise NotFound("route_not_found", f"{method} {raw} is not answered here")
+
+    def _stream(self, request: httpx2.Request) -> httpx2.Response:
+        """What is there as server-sent events, and their end: who follows comes back for more."""
+        asked = request.headers.get("last-event-id") or request.url.params.get("since") or str(len(self.events))
+        after = 0 if asked == "beginning" else int(asked)
+        lines = [f"id: {after}", ""]
+        for cursor, event in enumerate(self.events, start=1):
+            if cursor > after:
+                lines += [f"id: {cursor}", f"data: {json.dumps(event)}", ""]
+        if request.url.params.get("follow") == "false":
+            lines += ["event: end", "data: {}", ""]
+        return httpx2.Response(200, text="\n".join([*lines, ""]), headers={"content-type": "text/event-stream"})
 
     def _page(self, request: httpx2.Request, items: list[Json]) -> httpx2.Response:
         start = int(request.url.params.get("page_token", 0))

@@ -216,17 +216,6 @@ def test_publications(run: Run, published: FakeRegistry) -> None:
     assert run("publications", "show", PUBLICATION).code == 4
 
 
-def test_watch_prints_events_with_their_cursor(run: Run, registry: FakeRegistry) -> None:
-    data = {"number": 3, "branch": "main", "id": "sha256:" + "ab" * 32}
-    event = {"type": "muniment.version-available.v1", "id": "e", "model": "digits", "data": data}
-    registry.events = [{"cursor": number, "time": "2026-11-23T18:40:05.000000Z", **event} for number in range(1, 4)]
-    assert [item["cursor"] for item in run("watch", "--once", "--json").lines] == [1, 2, 3]
-    assert [item["cursor"] for item in run("watch", "--after", "2", "--count", "1", "--json").lines] == [3]
-    assert run("watch", "--after", "2", "--count", "1").out == (
-        "2026-11-23 18:40:05Z  version-available   digits/3  main  sha256:abababababab\n"
-    )
-
-
 def test_audit(run: Run, registry: FakeRegistry) -> None:
     entry = {
         "action": "version.committed",

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muniment.contracts.conditions import condition, tag_wish
 from muniment.contracts.errors import Rejected
-from muniment.notifier.conditions import condition, tag_wish
 from muniment.notifier.domain import Facts, filter_of
 
 OPERATORS = {

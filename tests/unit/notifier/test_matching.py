@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muniment.contracts import topics
+from muniment.contracts.conditions import Condition, TagWish
 from muniment.contracts.errors import Rejected
 from muniment.contracts.events import ModelRejected, RegistryChanged, VersionAvailable
-from muniment.notifier.conditions import Condition, TagWish
 from muniment.notifier.domain import (
     TOPICS,
     Facts,

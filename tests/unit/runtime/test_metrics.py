@@ -24,6 +24,7 @@ NAMES = {
     "muniment_audit_verify_failures",
     "muniment_notifications",
     "muniment_subscriptions_failing",
+    "muniment_event_streams",
     "muniment_consumer_lag",
     "muniment_step_seconds",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -47,7 +48,8 @@ def build_app(
 
     `ready` are the checks of /readyz; `schemas` the folder of event schemas (that of muniment.contracts unless given);
     `max_body_bytes` the largest body, but for a route that says `openapi_extra={"x-max-body-bytes": N}`;
-    `open_paths` what may be answered without a token. Raises `Misconfigured`: `route_unguarded`, `operation_repeated`.
+    `open_paths` what may be answered without a token. Whoever serves it sets `app.state.stopping` before the server
+    stops: answers without an end then come to one. Raises `Misconfigured`: `route_unguarded`, `operation_repeated`.
     """
     app = Api(
         title=title,
@@ -59,6 +61,7 @@ def build_app(
         generate_unique_id_function=_operation_id,
     )
     app.state.authenticator = identity
+    app.state.stopping = asyncio.Event()
     for kind in (MunimentError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer_problem)
     app.include_router(_always(version, Readiness(ready), metrics, _documents(schemas), asyncapi))
