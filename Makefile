@@ -7,7 +7,7 @@ DATA ?= .muniment
 PEERS := .cache/peers/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test faults chaos reliability overload bench bench-peers figures check fmt lint types schemas lock clean
+.PHONY: help setup demo up test faults chaos soak reliability overload bench bench-peers figures check fmt lint types schemas lock clean
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ faults: setup ## services killed, paused and stopped under load; SEED=n replays 
 
 chaos: setup ## faults at random over two replicas of each service; SEED=1 MINUTES=5 replays a plan
 	@$(BIN)/python -m tests.faults.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),5) $(if $(JSON),--json)
+
+soak: setup ## notifications to every channel, receivers that fail at random, the notifier killed midway; MINUTES=10 SEED=1
+	@$(BIN)/python -m tests.faults.soak --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
 
 reliability: setup ## measure how soon each fault is caught up (kept in .bench) and write docs/reliability.md; REPEAT=n ONLY=pattern
 	@mkdir -p .bench

@@ -104,8 +104,16 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster(parts: Parts, folder: Path, name: str, *, replicas: int = 1) -> AsyncIterator[Cluster]:
-    """Start everything; at the end all of its processes are stopped, paused ones too."""
+async def cluster(
+    parts: Parts,
+    folder: Path,
+    name: str,
+    *,
+    replicas: int = 1,
+    services: Sequence[str] = tuple(BY_NAME),
+    **settings: str,
+) -> AsyncIterator[Cluster]:
+    """Start these services, with more settings; at the end all of its processes are stopped, paused ones too."""
     async with AsyncExitStack() as stack:
         dsn = await new_database(parts)
         split = urlsplit(parts.s3.endpoint)
@@ -131,10 +139,11 @@ async def cluster(parts: Parts, folder: Path, name: str, *, replicas: int = 1) -
             "MUNIMENT_AUDIT__BUCKET": f"audit-{name}",
             "MUNIMENT_INGEST__LANDING_BUCKETS": json.dumps([f"landing-{name}"]),
             "MUNIMENT_NOTIFIER__SECRET_KEY": "bXVuaW1lbnQtdGVzdC1zZWFsaW5nLWtleS0zMmJ5dGU=",
+            **settings,
         }
         made = {
             service: [Replica(service, folder / f"{service}-{n}", environment) for n in range(replicas)]
-            for service in BY_NAME
+            for service in services
         }
         running = Cluster(name, folder, parts, dsn, database, store, made)
         stack.push_async_callback(_together, [replica.stop for replica in running.everything])

@@ -167,6 +167,7 @@ async def update(connection: Connection, changed: Subscription, now: datetime) -
             now,
             _timing_json(changed.timing),
             changed.expires_at,
+            changed.owner,
         )
     except asyncpg.UniqueViolationError as error:
         raise _taken(changed.name) from error

@@ -37,6 +37,8 @@ CHANNEL_FIELDS: Final = ("url", "email", "topic", "format", "signing", "title")
 """Settings of channels; each channel says which are its own."""
 
 Name = Annotated[Word, Field(min_length=1)]
+Owner = Annotated[Word, Field(pattern=r"^[^|]+\|[^|]+$")]
+"""`issuer|subject`, as `whoami` prints it."""
 Url = Annotated[StrictStr, Field(max_length=MAX_URL)]
 DampMinutes = Annotated[StrictInt, Field(ge=1, le=MAX_DAMP_MINUTES)]
 
@@ -81,10 +83,11 @@ class SubscriptionWanted(Payload):
 class SubscriptionChange(Payload):
     """What is to be different; fields that are left out stay.
 
-    null takes a filter, the title, the expiry or a timing away.
+    null takes a filter, the title, the expiry or a timing away. `owner` is who answers for it from now on.
     """
 
     name: Name | None = None
+    owner: Owner | None = None
     url: Url | None = None
     email: Word | None = None
     topic: Word | None = None
@@ -172,7 +175,7 @@ class Subscriptions:
         Raises what `create` raises, `NotFound`, and `PreconditionFailed` (`version_mismatch`).
         """
         given = wanted.model_dump(include=set(wanted.model_fields_set))
-        for name in ("name", "url", "email", "topic", "format", "paused"):
+        for name in ("name", "owner", "url", "email", "topic", "format", "paused"):
             if name in given and given[name] is None:
                 raise Rejected("schema_invalid", f"{name}: it cannot be null", expected="a value, or no field at all")
         async with self.transactions.begin() as tx:
@@ -273,8 +276,7 @@ class Subscriptions:
     def _changed(self, found: Subscription, given: Mapping[str, Any]) -> Subscription:
         wishes = {name: given[name] for name in FILTER_FIELDS if name in given}
         changed = replace(found, filter=filter_of({**found.filter.fields(), **wishes}) if wishes else found.filter)
-        if "name" in given:
-            changed = replace(changed, name=given["name"])
+        changed = replace(changed, **{name: given[name] for name in ("name", "owner") if name in given})
         if settings := {name: given[name] for name in CHANNEL_FIELDS if name in given}:
             checked = self._channel(found.channel).checked(settings, found.id, found.config)
             changed = replace(changed, config=checked)
@@ -289,6 +291,7 @@ class Subscriptions:
         channel = self.channels.get(subscription.channel)
         return {
             "name": subscription.name,
+            "owner": subscription.owner,
             "channel": subscription.channel,
             "state": subscription.state,
             "filter": _json(subscription.filter),

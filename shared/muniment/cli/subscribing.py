@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 
 from muniment.cli.arguments import Option
+from muniment.cli.failures import Usage
 
 FILTER_FIELDS: Final = ("types", "model", "branch", "stability", "track", "tags", "metrics")
 _SPAN: Final = re.compile(r"([0-9]{1,5})([hd])")
@@ -58,6 +59,23 @@ class Times:
             "damp_minutes": self.damp_minutes,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+
+CHANGEABLE: Final = (*FILTER_FIELDS, "title", "expires", "digest", "quiet-hours", "damp-minutes")
+"""What `subscriptions change --no NAME` takes away."""
+_NAMES: Final = {"expires": "expires_at", "quiet-hours": "quiet_hours", "damp-minutes": "damp_minutes"}
+
+
+def taken_away(names: Sequence[str], given: Mapping[str, Any]) -> dict[str, None]:
+    """The fields that lose their value. Raises `Usage` where a name is unknown, or also given a value."""
+    for name in names:
+        if name not in CHANGEABLE or _NAMES.get(name, name) in given:
+            raise Usage(
+                "--no takes one thing away",
+                expected="one of " + ", ".join(CHANGEABLE) + ", and no value for the same",
+                actual=repr(name),
+            )
+    return {_NAMES.get(name, name): None for name in names}
 
 
 def moment_from(text: str, *, ahead: bool = False) -> str:

@@ -148,6 +148,7 @@ COMMANDS: Final[dict[str, str]] = {
     "subscriptions ls": READS,
     "subscriptions show": READS,
     "subscriptions create": "create_subscription",
+    "subscriptions change": "change_subscription",
     "subscriptions pause": "change_subscription",
     "subscriptions resume": "change_subscription",
     "subscriptions delete": "delete_subscription",

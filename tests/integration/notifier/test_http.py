@@ -194,6 +194,18 @@ async def test_changes_merge_and_null_takes_a_filter_away(api: Api) -> None:
     assert (await api.call("PATCH", path, {"url": "https://10.0.0.1/"})).json()["code"] == "address_refused"
 
 
+async def test_a_subscription_can_be_handed_to_another_owner(api: Api) -> None:
+    made = await api.subscribe("http://127.0.0.1:9/")
+    path = f"/subscriptions/{made['id']}"
+    changed = await api.call("PATCH", path, {"owner": "https://login.test|bob"})
+    assert (changed.status_code, changed.json()["owner"]) == (200, "https://login.test|bob")
+    assert (await api.call("GET", path)).json()["owner"] == "https://login.test|bob"
+    [change] = (await api.audit())[-1]["changes"]
+    assert change == {"path": "owner", "from": "muniment|writer", "to": "https://login.test|bob"}
+    for nonsense in (None, "bob", "|bob", "muniment|", "a|b|c"):
+        assert (await api.call("PATCH", path, {"owner": nonsense})).status_code == 422
+
+
 async def test_a_change_names_the_state_it_means(api: Api) -> None:
     made = await api.subscribe("http://127.0.0.1:9/")
     path = f"/subscriptions/{made['id']}"

@@ -297,6 +297,21 @@ def test_a_subscription_with_conditions_a_digest_and_an_end(run: Run, sent: list
     assert body["expires_at"] == "2030-01-01T00:00:00Z"
 
 
+def test_a_subscription_is_changed_by_what_is_given_alone(run: Run, sent: list[Any]) -> None:
+    changes = ("--owner", "muniment|bob", "--model", "prod-*", "--state", "paused", "--no", "branch", "--no", "expires")
+    assert run("subscriptions", "change", "s-1", *changes, "--json").code == 0
+    assert sent == [
+        (
+            "PATCH",
+            "/subscriptions/s-1",
+            {"owner": "muniment|bob", "model": "prod-*", "paused": True, "branch": None, "expires_at": None},
+        )
+    ]
+    for wrong in ((), ("--no", "secret"), ("--no", "model", "--model", "a")):
+        assert run("subscriptions", "change", "s-1", *wrong).code == 2
+    assert len(sent) == 1
+
+
 def test_a_replay_needs_one_start_and_goes_on_to_the_end(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
     steps = iter(
         [

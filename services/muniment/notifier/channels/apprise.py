@@ -19,19 +19,18 @@ from typing import Any, Final
 from uuid import UUID
 
 from muniment.contracts.errors import Misconfigured, Rejected, Transient
-from muniment.notifier.channels import Message, Request, merged
-from muniment.notifier.channels.notice import Notice, check_title, notice_of
-from muniment.notifier.channels.posted import opened_url, require_url, sealed_url
+from muniment.notifier.channels import Message, Request
+from muniment.notifier.channels.notice import Notice, notice_of
+from muniment.notifier.channels.secret_url import SecretUrl, checked_url, opened_url
 from muniment.notifier.outbound import MAX_URL, Answer
 from muniment.notifier.sealing import Sealer
 
-_STORED: Final = frozenset({"sealed_url", "shown_url", "title"})
 _URL: Final = re.compile(r"([a-z][a-z0-9]{0,19})://[A-Za-z0-9._~:/@!$&'()*+;=%-]+")
 _THREADS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class AppriseChannel:
+class AppriseChannel(SecretUrl):
     """Sends notices as plain text through Apprise."""
 
     sealer: Sealer
@@ -49,18 +48,7 @@ class AppriseChannel:
             raise Rejected(
                 "channel_unavailable", "Apprise is not installed here", hint="pip install 'muniment[apprise]'"
             )
-        config = merged(sealed_url(given, owner, self.sealer, self._service), stored, _STORED)
-        if "title" in config:
-            check_title(config["title"])
-        return require_url(config)
-
-    def shown(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Which service, without the URL's secrets."""
-        return {name: config[name] for name in ("shown_url", "title") if name in config}
-
-    def new_secret(self, config: Mapping[str, Any]) -> str | None:
-        """None: nothing is signed."""
-        return None
+        return checked_url(given, owner, stored, self.sealer, self._service)
 
     def request(self, message: Message, at: datetime) -> Request:
         """The title and text. Raises `Misconfigured` when the URL does not open."""

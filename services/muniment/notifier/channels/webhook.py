@@ -17,7 +17,7 @@ from uuid import UUID
 from muniment.contracts.errors import Conflict, Rejected
 from muniment.notifier.channels import Message, Request, merged
 from muniment.notifier.channels.mlflow import mlflow_bodies, mlflow_headers
-from muniment.notifier.channels.posted import masked
+from muniment.notifier.channels.secret_url import masked
 from muniment.notifier.channels.signing import new_private_key, signed_headers
 from muniment.notifier.outbound import Answer, Outbound, target_of
 from muniment.notifier.sealing import Sealer, new_secret

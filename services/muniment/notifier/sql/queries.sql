@@ -289,7 +289,7 @@ LIMIT $3
 -- name: update_subscription
 UPDATE subscription
 SET name = $2, config = $3, filter = $4, state = $5, reason = $6, version = version + 1, updated_at = $7,
-    timing = $8, expires_at = $9
+    timing = $8, expires_at = $9, owner = $10
 WHERE id = $1
 RETURNING *
 

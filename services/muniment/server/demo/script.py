@@ -13,17 +13,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from urllib.parse import urlsplit
 
 from muniment.contracts import topics
 from muniment.contracts.errors import MunimentError
+from muniment.server.demo.heard import hear_webhook, read_mail
+from muniment.server.demo.mailbox import Mailbox
+from muniment.server.demo.story import Failed, check, say, story, title
 from muniment.server.demo.training import Trained, train_both
 from muniment.server.demo.witnesses import Consumer, WebhookReceiver
-
-
-class Failed(Exception):
-    """A step did not show what it should."""
 
 
 def run_demo(keep: Path | None, *, as_json: bool) -> int:
@@ -37,43 +36,46 @@ def run_demo(keep: Path | None, *, as_json: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="muniment-demo-") as temporary:
         folder = Path(temporary)
         try:
-            with _stack(keep or folder / "data") as environment:
-                asyncio.run(_steps(folder, environment))
+            with Mailbox() as mailbox, _stack(keep or folder / "data", mailbox) as environment:
+                asyncio.run(_steps(folder, environment, mailbox))
         except (Failed, MunimentError, TimeoutError) as error:
             failure = str(error) or repr(error)
-            _say(f"\nthe demo failed: {failure}")
+            say(f"\nthe demo failed: {failure}")
     seconds = round(time.monotonic() - begun, 1)
     if failure is None:
-        _say(f"\nall of this took {seconds:.0f} s; next: make up (or muniment up), which keeps a stack running")
+        say(f"\nall of this took {seconds:.0f} s; next: make up (or muniment up), which keeps a stack running")
     if as_json:
         print(json.dumps({"ok": failure is None, "error": failure, "seconds": seconds, "steps": story.steps}))
     return 0 if failure is None else 1
 
 
-async def _steps(folder: Path, environment: dict[str, str]) -> None:
+async def _steps(folder: Path, environment: dict[str, str], mailbox: Mailbox) -> None:
     from muniment.sdk import Client
 
-    _title("train two real models on scikit-learn's digits")
+    title("train two real models on scikit-learn's digits")
     first, second = await asyncio.to_thread(train_both, folder / "runs")
     for run in (first, second):
-        _say(f"  {run.name}: accuracy {run.metrics['accuracy']}, files {_listing(run.folder)}")
+        say(f"  {run.name}: accuracy {run.metrics['accuracy']}, files {_listing(run.folder)}")
     client = Client(environment["url"], environment["token"])
     with WebhookReceiver() as receiver:
-        subscription = client.create_subscription(
-            {"name": "demo", "types": [topics.VERSION_AVAILABLE.type], "model": "digits", "url": receiver.url}
+        wanted = {"types": [topics.VERSION_AVAILABLE.type], "model": "digits"}
+        by_webhook = client.create_subscription({"name": "demo", "url": receiver.url, **wanted})
+        by_mail = client.create_subscription(
+            {"name": "demo-mail", "channel": "email", "email": "models@example.org", **wanted}
         )
         async with Consumer(environment["MUNIMENT_KAFKA__BOOTSTRAP"]) as consumer:
             version, flow = await _publish_over_http(client, consumer, first)
             await _publish_over_kafka(client, consumer, second, environment)
-            _hear(receiver, version, flow, subscription["secret"])
             await _download(client, version, folder)
             await _audit(client, version)
             await _reject(client, consumer, first, environment)
             await _refuse_deletion(client, version, environment)
+        hear_webhook(receiver, version, flow, by_webhook["secret"])
+        read_mail(mailbox, client, version, by_mail)
 
 
 async def _publish_over_http(client: Any, consumer: Consumer, run: Trained) -> tuple[Any, str]:
-    _title("publish the first by HTTP and follow its event through every topic")
+    title("publish the first by HTTP and follow its event through every topic")
     begun = time.monotonic()
     publication = await asyncio.to_thread(
         client.publish, run.folder, model="digits", hyperparams=run.hyperparams, metrics=run.metrics, run_id="demo-1"
@@ -82,12 +84,12 @@ async def _publish_over_http(client: Any, consumer: Consumer, run: Trained) -> t
     version = publication.version
     await consumer.until_committed(publication.id)
     _timeline(consumer, publication.id)
-    _say(f"  => {version.model}/{version.number} {version.id[:19]}… on {version.branch}, {took * 1000:.0f} ms in all")
+    say(f"  => {version.model}/{version.number} {version.id[:19]}… on {version.branch}, {took * 1000:.0f} ms in all")
     return version, publication.id
 
 
 async def _publish_over_kafka(client: Any, consumer: Consumer, run: Trained, environment: dict[str, str]) -> None:
-    _title("publish the second as an outsider: files in a landing bucket, one signed CloudEvent on Kafka")
+    title("publish the second as an outsider: files in a landing bucket, one signed CloudEvent on Kafka")
     from muniment.sdk.event import new_publisher_key
 
     key = new_publisher_key()
@@ -98,39 +100,28 @@ async def _publish_over_kafka(client: Any, consumer: Consumer, run: Trained, env
     available = await consumer.until_committed(flow)
     _timeline(consumer, flow)
     data = available.data
-    _say(f"  => {data['model']}/{data['number']} {data['id'][:19]}… by {data['operator']}")
-    _check(data["operator"] == "muniment|demo-trainer", "the operator is the key's account", data["operator"])
-
-
-def _hear(receiver: WebhookReceiver, version: Any, flow: str, secret: str) -> None:
-    _title("the webhook receiver heard of it too")
-    from standardwebhooks import Webhook
-
-    headers, body = receiver.until(flow)
-    Webhook(secret).verify(body, headers)
-    told = json.loads(body)
-    _say(f"  {told['type']} {told['subject']}, signature verified, webhook-id {headers['webhook-id']}")
-    _check(told["data"]["id"] == version.id, "the webhook names the version", told["data"]["id"])
+    say(f"  => {data['model']}/{data['number']} {data['id'][:19]}… by {data['operator']}")
+    check(data["operator"] == "muniment|demo-trainer", "the operator is the key's account", data["operator"])
 
 
 async def _download(client: Any, version: Any, folder: Path) -> None:
-    _title("download the version and verify every byte against its manifest")
+    title("download the version and verify every byte against its manifest")
     target = folder / "downloaded"
     await asyncio.to_thread(client.download, version.ref, target)
     verification = await asyncio.to_thread(client.verify, version.ref, target)
-    _say(f"  {_listing(target)}")
-    _check(verification.ok, "the downloaded files match the manifest", verification)
-    _say(f"  manifest SHA-256 = version id = {version.id}")
+    say(f"  {_listing(target)}")
+    check(verification.ok, "the downloaded files match the manifest", verification)
+    say(f"  manifest SHA-256 = version id = {version.id}")
 
 
 async def _audit(client: Any, version: Any) -> None:
-    _title("its audit entries")
+    title("its audit entries")
     entries = await _entries(client, version)
     for entry in entries:
         told = entry["entry"]
-        _say(f"  {entry['index']:>4}  {told['action']:<22} {told['operator']:<22} leaf {entry['leaf_hash'][:12]}…")
+        say(f"  {entry['index']:>4}  {told['action']:<22} {told['operator']:<22} leaf {entry['leaf_hash'][:12]}…")
     actions = {entry["entry"]["action"] for entry in entries}
-    _check(
+    check(
         {"publication.accepted", "validation.passed", "version.committed"} <= actions,
         "every step has its entry",
         actions,
@@ -150,19 +141,19 @@ async def _entries(client: Any, version: Any) -> list[dict[str, Any]]:
 
 
 async def _reject(client: Any, consumer: Consumer, run: Trained, environment: dict[str, str]) -> None:
-    _title("a wrong digest is rejected, with what was expected and what was found")
+    title("a wrong digest is rejected, with what was expected and what was found")
     files = _land(run, environment)
     files[0]["sha256"] = hashlib.sha256(b"something else").hexdigest()
     record, flow = _event(files, run, None, "demo-3")
     await _produce(environment, record)
     rejected = (await consumer.until(topics.MODEL_REJECTED, flow=flow)).data
-    _say(f"  {rejected['code']}: {rejected['message']}")
-    _say(f"    expected {rejected['expected']}\n    actual   {rejected['actual']}")
-    _check(rejected["code"] == "digest_mismatch", "the rejection names the digest", rejected["code"])
+    say(f"  {rejected['code']}: {rejected['message']}")
+    say(f"    expected {rejected['expected']}\n    actual   {rejected['actual']}")
+    check(rejected["code"] == "digest_mismatch", "the rejection names the digest", rejected["code"])
 
 
 async def _refuse_deletion(client: Any, version: Any, environment: dict[str, str]) -> None:
-    _title("the store refuses to delete the committed bytes, even to its administrator")
+    title("the store refuses to delete the committed bytes, even to its administrator")
     from minio.error import S3Error
 
     store = _store(environment)
@@ -170,11 +161,11 @@ async def _refuse_deletion(client: Any, version: Any, environment: dict[str, str
     try:
         store.remove_object(place["bucket"], place["key"], version_id=place["version_id"])
     except S3Error as error:
-        _say(f"  DELETE {place['key'][:40]}…?versionId={place['version_id'][:12]}… -> {error.code}: {error.message}")
+        say(f"  DELETE {place['key'][:40]}…?versionId={place['version_id'][:12]}… -> {error.code}: {error.message}")
     else:
         raise Failed("the store deleted a committed version-id")
     kept = store.stat_object(place["bucket"], place["key"], version_id=place["version_id"])
-    _say(f"  and the bytes are still there: {kept.size} B")
+    say(f"  and the bytes are still there: {kept.size} B")
 
 
 def _land(run: Trained, environment: dict[str, str]) -> list[dict[str, Any]]:
@@ -241,17 +232,19 @@ def _timeline(consumer: Consumer, flow: str) -> None:
     for one in seen:
         after = one.timestamp_ms - seen[0].timestamp_ms
         what = one.data.get("action") or one.data.get("entry", {}).get("action") or ""
-        _say(f"  +{after:>4} ms  {one.topic:<34} {one.partition}/{one.offset:<4} {what}")
+        say(f"  +{after:>4} ms  {one.topic:<34} {one.partition}/{one.offset:<4} {what}")
 
 
 @contextmanager
-def _stack(data: Path) -> Iterator[dict[str, str]]:
+def _stack(data: Path, mailbox: Mailbox) -> Iterator[dict[str, str]]:
     """`muniment up` as a process of its own, as a user would start it; yields its URL, token and parts."""
-    _title("start real Kafka, Postgres and S3, and the five services")
+    title("start real Kafka, Postgres and S3, and the five services")
     command = [sys.executable, "-m", "muniment.cli", "up", "--data-dir", str(data), "--http", "127.0.0.1:0"]
     # Bytes of a demonstration must not be locked for a year.
     short = {"MUNIMENT_REGISTRY__PRODUCTION__RETENTION_S": "3600", "MUNIMENT_REGISTRY__RETENTION_MARGIN_S": "60"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **short})
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, **short, **mailbox.settings}
+    )
     try:
         assert process.stdout is not None  # noqa: S101  # reason: asked for a pipe
         url = next((line.split()[1] for line in process.stdout if line.startswith("ready ")), None)
@@ -260,7 +253,7 @@ def _stack(data: Path) -> Iterator[dict[str, str]]:
         environment = dict(line.split("=", 1) for line in (data / "parts.env").read_text("utf-8").splitlines())
         environment["url"] = url
         environment["token"] = json.loads((data / "credentials.json").read_text("utf-8"))["token"]
-        _say(f"  ready at {url}")
+        say(f"  ready at {url}")
         yield environment
     finally:
         process.terminate()
@@ -270,30 +263,5 @@ def _stack(data: Path) -> Iterator[dict[str, str]]:
             process.kill()
 
 
-def _check(holds: bool, what: str, found: object) -> None:
-    if not holds:
-        raise Failed(f"expected: {what}; found: {found}")
-
-
 def _listing(folder: Path) -> str:
     return ", ".join(f"{path.name} ({path.stat().st_size} B)" for path in sorted(folder.iterdir()))
-
-
-class _Story:
-    """What the demo tells, step by step."""
-
-    def __init__(self) -> None:
-        self.to: TextIO = sys.stdout
-        self.steps: list[str] = []
-
-
-story = _Story()
-
-
-def _title(text: str) -> None:
-    story.steps.append(text)
-    _say(f"\n{len(story.steps)}. {text}")
-
-
-def _say(text: str) -> None:
-    print(text, file=story.to, flush=True)

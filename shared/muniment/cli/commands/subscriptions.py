@@ -1,4 +1,4 @@
-"""`muniment subscriptions ls|show|create|preview|pause|resume|delete|rotate|test|deliveries|retry|replay`."""
+"""`muniment subscriptions ls|show|create|change|preview|pause|resume|delete|rotate|test|deliveries|retry|replay`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from muniment.cli.arguments import Command, Option
 from muniment.cli.failures import Usage
 from muniment.cli.session import DEFAULTS, Common, Limit
-from muniment.cli.subscribing import Filters, Times, filters_of, moment_from
+from muniment.cli.subscribing import Filters, Times, filters_of, moment_from, taken_away
 from muniment.cli.text import cell, moment
 
 app = Command(
@@ -16,6 +16,7 @@ app = Command(
     "Who is told of what: webhooks, Slack, Teams, e-mail, Kafka topics; retried until they arrive.",
     example="muniment subscriptions create deployer --webhook https://deploy.example/hook --signing ed25519\n"
     "  muniment subscriptions create team --email models@example.org --model 'dig*' --stability stable\n"
+    "  muniment subscriptions change SUBSCRIPTION --model 'prod-*' --no branch --expires 30d\n"
     "  muniment subscriptions test SUBSCRIPTION",
 )
 
@@ -82,6 +83,37 @@ def create(
     if made.get("public_keys"):
         common.say("receivers verify signatures (v1a) with the public key; the private one stays with the service")
     common.next(f"muniment subscriptions test {made.get('id')}")
+
+
+@app.command("change")
+def change(
+    subscription: str,
+    /,
+    *,
+    name: str | None = None,
+    owner: Annotated[str | None, Option("Who answers for it: ISSUER|SUBJECT, as whoami prints it.")] = None,
+    to: Annotated[str | None, Option("Another URL, e-mail address or topic of the same channel.")] = None,
+    title: Annotated[str | None, Option("The heading of messages.")] = None,
+    state: Annotated[Literal["active", "paused"] | None, Option("Pause it, or deliver again.")] = None,
+    no: Annotated[tuple[str, ...], Option("Take away: model, branch, tags, metrics, expires, digest and so on.")] = (),
+    filters: Filters = Filters(),  # noqa: B008  # reason: frozen
+    times: Times = Times(),  # noqa: B008  # reason: frozen
+    common: Common = DEFAULTS,
+) -> None:
+    """Change what is given, and leave everything else as it is. One audit entry says from what to what."""
+    plain = {"name": name, "owner": owner, "title": title, "paused": {"active": False, "paused": True}.get(state or "")}
+    wanted: dict[str, Any] = {key: value for key, value in plain.items() if value is not None}
+    wanted |= {**filters.fields(), **times.fields()}
+    wanted |= taken_away(no, wanted)
+    if not wanted and to is None:
+        raise Usage("nothing is to be changed", expected="an option such as --model, --owner, --state or --no")
+    with common.client() as client:
+        if to is not None:
+            channel = client.subscription(subscription)["channel"]
+            wanted[_SETTINGS.get(channel, "url")] = to
+        changed = client.change_subscription(subscription, wanted)
+    common.show(changed, name=subscription, facts=changed.items())
+    common.next(f"muniment audit ls --resource subscriptions/{subscription}")
 
 
 @app.command("preview")
