@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from muniment.audit.note import Checkpoint, VerifierKey, open_note
 from muniment.contracts.errors import Misconfigured, MunimentError
@@ -41,7 +41,7 @@ def read_ending(path: Path | None) -> Ending | None:
         return None
     try:
         raw = path.read_bytes()
-        value = json.loads(raw) if len(raw) <= _MAX_FILE else None
+        value: Any = json.loads(raw) if len(raw) <= _MAX_FILE else None
         keys = [VerifierKey.parse(one) for one in value["keys"]]
         note = value["checkpoint"]
         return Ending(Checkpoint.parse(open_note(note.encode(), keys)), note, [one.vkey for one in keys])

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from muniment.verifier.canonical import canonical
 from muniment.verifier.checkpoint import Checkpoint, Opened, Trust, open_checkpoint
@@ -20,7 +20,7 @@ from muniment.verifier.errors import EntryError, KeyTextError, PackError, Verifi
 from muniment.verifier.hashing import leaf_hash, verify_inclusion
 from muniment.verifier.keys import LOG, VerifierKey, parse_keys
 from muniment.verifier.note import MAX_NOTE
-from muniment.verifier.pack import Member, Pack, open_pack
+from muniment.verifier.pack import Pack, open_pack
 from muniment.verifier.receipt import MAX_RECEIPT, parse_receipt
 from muniment.verifier.report import Finding, Report
 from muniment.verifier.retold import Retold
@@ -121,7 +121,12 @@ class _Verification:
         if sorted(order) == sorted(names) and order != [name for name, _ in listed]:
             at = next(at for at, name in enumerate(order) if name != listed[at][0])
             self._found(
-                order[at], _index(order[at]), "order_differs", "the files are in another order", listed[at][0], order[at]
+                order[at],
+                _index(order[at]),
+                "order_differs",
+                "the files are in another order",
+                listed[at][0],
+                order[at],
             )
 
     def _facts(self) -> dict[str, Any] | None:
@@ -145,11 +150,9 @@ class _Verification:
             return None
         return facts
 
-    def _opened(
-        self, keys: tuple[VerifierKey, ...], witnesses: tuple[VerifierKey, ...], require: int
-    ) -> Opened | None:
-        self.report.facts["keys_from"] = "you" if keys else (
-            "THE PACK ITSELF: this shows that its parts agree, not whose they are; give --key"
+    def _opened(self, keys: tuple[VerifierKey, ...], witnesses: tuple[VerifierKey, ...], require: int) -> Opened | None:
+        self.report.facts["keys_from"] = (
+            "you" if keys else ("THE PACK ITSELF: this shows that its parts agree, not whose they are; give --key")
         )
         try:
             held = _keys_of(self.pack.read(self.members["keys"], MAX_NOTE))
@@ -223,13 +226,17 @@ class _Verification:
                 name, index, "entry_elsewhere", "the entry is of another model", facts["model"], str(entry.get("model"))
             )
         if index >= facts["end"]:
-            self._found(name, index, "entry_elsewhere", "the entry lies behind the end", f"< {facts['end']}", str(index))
+            self._found(
+                name, index, "entry_elsewhere", "the entry lies behind the end", f"< {facts['end']}", str(index)
+            )
         time = datetime.fromisoformat(entry["log_time"])
         early = facts["from"] is not None and time < datetime.fromisoformat(facts["from"])
         late = facts["to"] is not None and time >= datetime.fromisoformat(facts["to"])
         if late or early != (index < facts["first"]):
             wanted = f"{facts['from'] or 'the beginning'} to {facts['to'] or 'the end'}, from index {facts['first']} on"
-            self._found(name, index, "entry_elsewhere", "the entry is of another time", wanted, f"{time}, index {index}")
+            self._found(
+                name, index, "entry_elsewhere", "the entry is of another time", wanted, f"{time}, index {index}"
+            )
 
     def _manifest(self, index: int, entry: dict[str, Any]) -> str | None:
         """The name of the manifest that the entry committed, if the pack has it; its digest must be the entry's."""

@@ -107,7 +107,7 @@ def header(name: str, size: int) -> bytes:
     put(100, b"0000644")
     put(108, b"0000000")
     put(116, b"0000000")
-    put(124, oct(size)[2:].zfill(11).encode())
+    put(124, f"{size:011o}".encode())
     put(136, b"00000000000")
     put(148, b" " * 8)
     put(156, b"0")
@@ -115,7 +115,7 @@ def header(name: str, size: int) -> bytes:
     put(263, b"00")
     put(329, b"0000000")
     put(337, b"0000000")
-    put(148, oct(sum(block))[2:].zfill(6).encode() + b"\0 ")
+    put(148, f"{sum(block):06o}\0 ".encode())
     return bytes(block)
 
 

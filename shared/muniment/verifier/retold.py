@@ -141,8 +141,10 @@ class Retold(ExitStack):
         )
         for title, rows in self._rows.items():
             moves = title == "What ran in production"
-            columns = "Entry From Until Version Operator Action Reason" if moves else (
-                "Entry Time Operator Action Note Resource Changes Reason"
+            columns = (
+                "Entry From Until Version Operator Action Reason"
+                if moves
+                else ("Entry Time Operator Action Note Resource Changes Reason")
             )
             head = "".join(f"<th>{column}</th>" for column in columns.split())
             yield f"<h2>{title}</h2>\n".encode()
@@ -167,7 +169,11 @@ class Retold(ExitStack):
 def _value(value: Any) -> str:
     if value is None:
         return "nothing"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    text = (
+        value
+        if isinstance(value, str)
+        else json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    )
     return text if len(text) <= 300 else text[:300] + "..."
 
 

@@ -44,9 +44,7 @@ def keyring_of(writer: Writer, folder: Path, name: str, ending: Path | None = No
 async def publisher_of(writer: Writer, keyring: Keyring) -> Publisher:
     blobs = MemoryBlobStore(writer.clock)
     await blobs.ensure_bucket("audit", object_lock=True)
-    return Publisher(
-        writer.pool, LogBucket(blobs, writer.clock, "audit", timedelta(hours=1)), keyring, writer.clock
-    )
+    return Publisher(writer.pool, LogBucket(blobs, writer.clock, "audit", timedelta(hours=1)), keyring, writer.clock)
 
 
 async def asked(writer: Writer, keyring: Keyring, call: Call[Any]) -> Any:

@@ -28,6 +28,7 @@ from muniment.audit.keyring import Keyring
 from muniment.audit.publisher import Publisher
 from muniment.audit.store import AuditLog
 from muniment.ports.blobs import BlobStore
+from muniment.ports.clock import SystemClock
 from muniment.runtime.http.app import build_app
 from muniment.runtime.metrics import Metrics
 from muniment.server.parts import Parts
@@ -96,7 +97,7 @@ async def bench(writer: Writer, parts: Parts, tmp_path: Path) -> AsyncIterator[B
     await blobs.ensure_bucket(bucket, object_lock=True)
     keyring = Keyring(writer.transactions, FileKeys(tmp_path / "audit.key"), "example.com/audit")
     publisher = Publisher(
-        writer.pool, LogBucket(blobs, writer.clock, bucket, timedelta(seconds=2)), keyring, writer.clock
+        writer.pool, LogBucket(blobs, SystemClock(), bucket, timedelta(seconds=2)), keyring, writer.clock
     )
     routes = router(AuditLog(writer.pool))
     add_evidence(routes, Evidence(writer.pool, CosignedLog(writer.pool), keyring, Manifests(blobs, bucket)))
@@ -116,9 +117,7 @@ async def bench(writer: Writer, parts: Parts, tmp_path: Path) -> AsyncIterator[B
 
 async def verified(tmp_path: Path, pack: bytes, vkey: str) -> dict[str, Any]:
     (tmp_path / "pack.tar").write_bytes(pack)
-    report = await asyncio.to_thread(
-        verify_evidence, tmp_path / "pack.tar", (parse_key(vkey),), (), 0, lambda *_: None
-    )
+    report = await asyncio.to_thread(verify_evidence, tmp_path / "pack.tar", (parse_key(vkey),), (), 0, lambda *_: None)
     return report.as_json()
 
 

@@ -69,7 +69,9 @@ def encoded(entry: dict[str, Any]) -> bytes:
     return json.dumps(entry, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def make_pack(entries: Sequence[dict[str, Any]] | None = None, *, first: int = 3, signer: Signer | None = None) -> bytes:
+def make_pack(
+    entries: Sequence[dict[str, Any]] | None = None, *, first: int = 3, signer: Signer | None = None
+) -> bytes:
     """A pack of the model digits from entry `first` on, with entries 0 and 1 as what stood before."""
     log = story() if entries is None else list(entries)
     data = [encoded(one) for one in log]

@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
+from muniment.audit.cosigning import CosignedLog
 from muniment.audit.evidence.archive import Sums
 from muniment.audit.evidence.manifests import Manifests
 from muniment.audit.evidence.proving import Receipts
 from muniment.audit.evidence.question import MAX_ENTRIES, Facts, Question
 from muniment.audit.evidence.records import deployment_line, version_line
 from muniment.audit.evidence.report import DEPLOYED, MOVES, Report
-from muniment.audit.cosigning import CosignedLog
 from muniment.audit.store import MAX_INDEX
 from muniment.contracts.errors import MunimentError, Rejected, Transient
 from muniment.contracts.model import rfc3339
@@ -83,7 +83,8 @@ class Evidence:
         newest = await self.log.checkpoint()
         first = 0 if question.since is None else await self._place(question.since, newest.size)
         end = newest.size if question.until is None else await self._place(question.until, newest.size)
-        row = await self.pool.fetchrow(SQL["checkpoint_covering"], max(end, 1))
+        # There is one: the newest covers it.
+        row: Any = await self.pool.fetchrow(SQL["checkpoint_covering"], max(end, 1))
         earlier = await self._earlier(question.model, first, end)
         count = await self.pool.fetchval(SQL["count_of_model"], question.model, first, end, MAX_ENTRIES + 1)
         if not 0 < count + len(earlier) <= MAX_ENTRIES:

@@ -28,7 +28,9 @@ class Manifests:
         The bytes are those of the digest: a manifest that the store has no more, or another one, is given as None.
         Raises `Transient` while the store is away.
         """
-        committed = committed_id(entry) if entry["action"] in COMMITS and entry.get("outcome", "done") == "done" else None
+        committed = (
+            committed_id(entry) if entry["action"] in COMMITS and entry.get("outcome", "done") == "done" else None
+        )
         if committed is None:
             return None
         digest = committed.removeprefix("sha256:")
