@@ -32,7 +32,7 @@ SUMS: Final = "SHA256SUMS"
 _FIRST: Final = ("pack.json", "checkpoint", "keys")
 _LAST: Final = ("versions.jsonl", "deployments.jsonl", "report.html", SUMS)
 _MOST_FINDINGS: Final = 100
-_MAX_SUMS: Final = 64 * 1024 * 1024
+_MAX_SUMS: Final = 48 * 1024 * 1024
 _MAX_MANIFEST: Final = 64 * 1024 * 1024
 _LONGEST_LINE: Final = 4 * 1024 * 1024
 _SUM: Final = re.compile(r"([0-9a-f]{64})  ([!-~]{1,100})", re.ASCII)
@@ -97,13 +97,17 @@ class _Verification:
         member = self.members.get(SUMS)
         if member is None:
             return
-        for number, line in enumerate(_lines(self.pack.read(member, _MAX_SUMS)), 1):
+        raw = self.pack.read(member, _MAX_SUMS)
+        for number, line in enumerate(_lines(raw), 1):
             found = _SUM.fullmatch(line)
             if found is None:
                 self._found(SUMS, None, "sums_malformed", f"line {number} is malformed", "HEX  NAME", repr(line[:120]))
                 return
             listed.append((found[2], found[1]))
         names = {name for name, _ in listed}
+        if len(names) != len(listed) or not raw.endswith(b"\n"):
+            self._found(SUMS, None, "sums_malformed", "a file is listed twice, or the last line has no end")
+            return
         for one in self.pack.members:
             if one.name not in names and one.name != SUMS:
                 self._found(one.name, _index(one.name), "member_added", "the pack's list does not have this file")

@@ -150,6 +150,14 @@ def test_twice_too_large_cut_and_no_pack_at_all(verify: Verify) -> None:
     assert "member_too_large" in {one["code"] for one in verify(put_together(large))[1]["findings"]}
 
 
+def test_a_list_of_digests_that_is_none(verify: Verify) -> None:
+    good = dict(MEMBERS)["SHA256SUMS"]
+    last = good.splitlines(keepends=True)[-1]
+    for forged in (good + last, good[:-1], b"", good.replace(b"  ", b" *"), good + b"\xff\n", good + b"\n"):
+        code, report = verify(put_together(changed("SHA256SUMS", forged), new_sums=False))
+        assert (code, report["first"]["code"]) == (1, "sums_malformed"), forged[-80:]
+
+
 def test_entries_in_another_order(verify: Verify) -> None:
     swapped = list(MEMBERS)
     a, b = NAMES.index("entries/3.json"), NAMES.index("entries/5.json")
