@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from muniment.adapters.signing_keys import FileKeys, TextKeys
 from muniment.audit.bucket import LogBucket
+from muniment.audit.cosigning import CosignedLog, Cosigning
+from muniment.audit.ending import read_ending
+from muniment.audit.evidence.export import Evidence
+from muniment.audit.evidence.http import add_evidence
+from muniment.audit.evidence.manifests import Manifests
 from muniment.audit.handlers import AppendEntries
 from muniment.audit.http import router
 from muniment.audit.keyring import Keyring
 from muniment.audit.lease import WriterLease
 from muniment.audit.log_http import add_keys, add_log
-from muniment.audit.published import PublishedLog
 from muniment.audit.publisher import Publisher
 from muniment.audit.store import AuditLog
+from muniment.audit.witnessing import Witnesses
 from muniment.contracts import topics
 from muniment.ports.signing import SigningKeys
 from muniment.runtime.delivery.handler import Route
@@ -25,17 +31,28 @@ def build(deps: Deps) -> Built:
     """The routing table. The lease takes a connection of the pool for as long as there is something to append."""
     settings = deps.settings.audit
     lease = WriterLease(deps.pool)
-    keyring = Keyring(deps.transactions, kept_keys(deps.settings), settings.origin)
+    keyring = Keyring(deps.transactions, kept_keys(deps.settings), settings.origin, read_ending(settings.continues))
     bucket = LogBucket(deps.blobs, deps.clock, settings.bucket, timedelta(seconds=settings.retention_s))
     publisher = Publisher(deps.pool, bucket, keyring, deps.clock, deps.metrics)
     routes = router(AuditLog(deps.pool))
-    add_log(routes, PublishedLog(deps.pool))
+    published = CosignedLog(deps.pool)
+    add_log(routes, published)
+    manifests = Manifests(deps.blobs, deps.settings.s3.bucket)
+    add_evidence(routes, Evidence(deps.pool, published, keyring, manifests))
     add_keys(routes, keyring, deps.clock)
     return Built(
         routes=(Route(topics.AUDIT_REQUESTED, AppendEntries(lease, publisher.wake)),),
         router=routes,
-        tasks=(lease.keep, publisher.run),
+        tasks=(lease.keep, publisher.run, *_witnessing(deps, published, publisher)),
     )
+
+
+def _witnessing(deps: Deps, published: CosignedLog, publisher: Publisher) -> tuple[Callable[[], Awaitable[None]], ...]:
+    """The loop that asks witnesses, where settings name any."""
+    wanted = deps.settings.audit.witnessing
+    if not wanted.witnesses:
+        return ()
+    return (Cosigning(deps.pool, published, publisher, Witnesses(wanted), wanted.every_s, deps.metrics).run,)
 
 
 def kept_keys(settings: Settings) -> SigningKeys:

@@ -63,8 +63,8 @@ def router(log: AuditLog) -> APIRouter:
             resource=resource,
             correlation=correlation,
             outcome=outcome,
-            since=_moment("since", since),
-            until=_moment("until", until),
+            since=moment_of("since", since),
+            until=moment_of("until", until),
             after_index=after_index,
             oldest_first=order == "oldest",
             previous=None if previous is None else previous[0],
@@ -96,7 +96,8 @@ def _head(head: StoredHead) -> dict[str, Any]:
     return {"size": head.size, "root_hash": head.root.hex()}
 
 
-def _moment(name: str, text: str | None) -> datetime | None:
+def moment_of(name: str, text: str | None) -> datetime | None:
+    """The time of a query parameter. Raises `Rejected` (`time_invalid`)."""
     if text is None:
         return None
     try:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from muniment.audit.ending import Ending
 from muniment.audit.note import VerifierKey, check_origin
 from muniment.contracts.errors import Misconfigured, Transient
 from muniment.contracts.events import Authentication, Cause, Change
@@ -85,6 +86,8 @@ class Keyring:
     kept: SigningKeys
     setting: str | None = None
     """The origin that settings name."""
+    ending: Ending | None = None
+    """The end of the log that this one continues."""
     _origin: str | None = None
 
     async def origin(self) -> str:
@@ -147,8 +150,30 @@ class Keyring:
                 key = VerifierKey(origin, (await asyncio.to_thread(self._first)).public_key)
                 await tx.connection.execute(SQL["insert_signing_key"], 1, key.vkey, tx.now, None)
                 rows = await tx.connection.fetch(SQL["signing_keys"])
+                self._continue(tx, origin, cause)
                 _audit(tx, [], _keys(rows), OPERATOR, "service", cause)
         return _keys(rows)
+
+    def _continue(self, tx: Tx, origin: str, cause: Cause) -> None:
+        """The entry that holds the old log's end. Raises `Misconfigured` (`audit_origin_taken`)."""
+        if self.ending is None:
+            return
+        if self.ending.last.origin == origin:
+            raise Misconfigured(
+                "audit_origin_taken",
+                "a log that continues another one needs a name of its own",
+                expected=f"another origin than {origin}",
+                actual=origin,
+                hint="set MUNIMENT_AUDIT__ORIGIN",
+            )
+        tx.audit(
+            action="audit.log-continued",
+            resource="audit/log",
+            operator=OPERATOR,
+            authenticated_by="service",
+            cause=cause,
+            changes=self.ending.changes(),
+        )
 
     def _first(self) -> Signer:
         held = self.kept.load()

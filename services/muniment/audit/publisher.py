@@ -67,6 +67,9 @@ class Publisher:
         self._clock = clock
         self._metrics = metrics
         self._woken = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+        self.shown: tuple[int, str] | None = None
+        """The newest checkpoint that this process has shown: its size and its note, without cosignatures."""
         self._edge: Growing | None = None
         """The edge of the tree as last published by this process; None where that is not known for certain."""
 
@@ -104,7 +107,7 @@ class Publisher:
         if self._edge is not None and self._edge.size == size:
             return False
         signing = await self._keyring.signing(self._clock.now())
-        async with self._pool.acquire(timeout=30) as connection:
+        async with self._one_at_a_time, self._pool.acquire(timeout=30) as connection:
             await connection.execute(SQL["limit_silence"], f"{SILENCE_S * 1000:.0f}ms")
             if not await connection.fetchval(SQL["try_turn"]):
                 return False  # another process publishes; this one looks again soon
@@ -114,11 +117,24 @@ class Publisher:
                 if not connection.is_closed():
                     await connection.execute(SQL["end_turn"])
 
+    async def show_cosigned(self, size: int, note: str) -> None:
+        """Show a checkpoint again, with the lines of its witnesses, unless a newer one is shown by now."""
+        async with self._one_at_a_time, self._pool.acquire(timeout=30) as connection:
+            if not await connection.fetchval(SQL["try_turn"]):
+                return  # another process publishes a newer one just now
+            try:
+                if (await _newest(connection)).size == size:
+                    await self._bucket.show(note)
+            finally:
+                if not connection.is_closed():
+                    await connection.execute(SQL["end_turn"])
+
     async def _publish(self, connection: Connection, size: int, signing: Signing) -> bool:
         newest = await _newest(connection)
         growing, self._edge = self._edge, None
         if growing is None or growing.size != newest.size:
             growing = await self._recover(connection, newest, signing)
+            self.shown = None if newest.note is None else (newest.size, newest.note)
         end = min(size, newest.size + STEP)
         if end > newest.size:
             full = await self._grow(connection, growing, end)
@@ -128,6 +144,7 @@ class Publisher:
             await _record(connection, end, growing.root(), note, full)
             stop_point.reached("audit.checkpoint-recorded")
             await self._bucket.show(note)
+            self.shown = (end, note)
             stop_point.reached("audit.checkpoint-shown")
             self._edge = growing
             await self._tidy(newest.size, full)

@@ -18,10 +18,9 @@ import httpx2
 import structlog
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from pydantic import Field
 
 from muniment.contracts.errors import Misconfigured
-from muniment.runtime.settings import Section
+from muniment.runtime.settings import WitnessingSettings, WitnessSettings
 
 log = structlog.get_logger(__name__)
 
@@ -31,21 +30,6 @@ _COSIGNATURE: Final = 0x04
 _SIZE_TYPE: Final = "text/x.tlog.size"
 _MAX_ANSWER: Final = 64 * 1024
 _MAX_SIZE: Final = 2**63 - 1
-
-
-class WitnessSettings(Section):
-    """One witness: the URL that `/add-checkpoint` is below, and its key, `NAME+ID+BASE64` of type 4."""
-
-    url: str
-    vkey: str
-
-
-class WitnessingSettings(Section):
-    """Who cosigns. A checkpoint is published whether they answer or not; readers decide how many they require."""
-
-    witnesses: tuple[WitnessSettings, ...] = ()
-    timeout_s: float = Field(default=0.5, gt=0, le=30)
-    """How long a checkpoint waits for its cosignatures at most, all requests together."""
 
 
 @dataclass(slots=True)
@@ -59,6 +43,7 @@ class Witness:
     size: int = 0
     cosigned: int = field(default=0)
     failed: int = field(default=0)
+    failing: bool = field(default=False)
 
 
 class Witnesses:
@@ -90,9 +75,13 @@ class Witnesses:
                 line = await self._submit(witness, note, text, size, proof_of)
         except Exception as error:  # noqa: BLE001  # reason: a witness, whatever it does, must not stop the log
             witness.failed += 1
-            log.warning("witness failed", witness=witness.name, error=repr(error)[:200])
+            if not witness.failing:  # once: the metric tells how often
+                log.warning("witness failed", witness=witness.name, error=repr(error)[:200])
+            witness.failing = True
             return None
-        witness.size, witness.cosigned = size, witness.cosigned + 1
+        if witness.failing:
+            log.info("witness cosigns again", witness=witness.name)
+        witness.failing, witness.size, witness.cosigned = False, size, witness.cosigned + 1
         return line
 
     async def _submit(self, witness: Witness, note: str, text: str, size: int, proof_of: ProofOf) -> str:

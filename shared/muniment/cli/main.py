@@ -88,7 +88,7 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
                 "subscriptions:app",
                 "Webhooks: ls, show, create, preview, pause, resume, rotate, delete, test, deliveries, retry, replay",
             ),
-            ("audit", "audit:app", "The audit log: ls, show, checkpoint, prove, verify, keys"),
+            ("audit", "audit:app", "The audit log: ls, show, checkpoint, prove, verify, export, close-log, keys"),
             ("dlq", "dlq:app", "Records that were set aside: ls, show, retry"),
         ),
     ),

@@ -45,6 +45,9 @@ class Metrics:
         self.audit_chain_size = self._gauge("audit_chain_size", "entries in the audit log")
         self.topic_drift = self._gauge("topic_drift", "settings of a topic that differ from what must hold", "topic")
         self.audit_verify_failures = self._counter("audit_verify_failures", "verifications of the log that failed")
+        self.audit_cosignatures = self._counter(
+            "audit_cosignatures", "cosignatures asked of witnesses", "witness", "outcome"
+        )
         self.notifications = self._counter("notifications", "delivery attempts", "channel", "outcome")
         self.subscriptions_failing = self._gauge("subscriptions_failing", "subscriptions whose endpoint fails for long")
         self.event_streams = self._gauge("event_streams", "event streams that are open")

@@ -173,6 +173,23 @@ class RegistrySettings(Section):
     signatures: SignatureSettings = SignatureSettings()
 
 
+class WitnessSettings(Section):
+    """One witness: the URL that `/add-checkpoint` is below, and its key, `NAME+ID+BASE64` of type 4."""
+
+    url: str
+    vkey: str
+
+
+class WitnessingSettings(Section):
+    """Who cosigns. A checkpoint is published whether they answer or not; readers decide how many they require."""
+
+    witnesses: Annotated[tuple[WitnessSettings, ...], Field(max_length=32)] = ()
+    timeout_s: Annotated[float, Field(gt=0, le=30)] = 0.5
+    """How long cosignatures are waited for, all requests together; a checkpoint is shown before."""
+    every_s: Annotated[float, Field(ge=0.1, le=3600)] = 1.0
+    """Between two askings at least: of several checkpoints meanwhile the newest is cosigned, which covers them."""
+
+
 class AuditSettings(Section):
     """The audit log."""
 
@@ -186,6 +203,9 @@ class AuditSettings(Section):
     signing_keys: SecretStr | None = None
     """The log's keys, oldest first: 32-byte Ed25519 seeds in base64, apart by white space or commas. None: a key file
     in the data folder, made on first start."""
+    witnessing: WitnessingSettings = WitnessingSettings()
+    continues: Path | None = None
+    """The end of an older log, as `muniment audit close-log` wrote it: a log that begins has it in its first entry."""
 
 
 class SmtpSettings(Section):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from muniment.contracts.errors import MunimentError
 from muniment.sdk import calls
 from muniment.sdk.audit_clients import AsyncAuditLogClient
+from muniment.sdk.audit_log import Save
 from muniment.sdk.events_clients import AsyncEventsClient
 from muniment.sdk.exchange import Call, Done, Effect, Listing, Outcome, Pause, Request, Unanswered, Work, advance
 from muniment.sdk.history_clients import AsyncHistoryClient
@@ -25,7 +27,7 @@ from muniment.sdk.scrub_clients import AsyncScrubClient
 from muniment.sdk.settings import find_server
 from muniment.sdk.transfer.cache import Cache, cache_folder
 from muniment.sdk.transfer.pool import Stop
-from muniment.sdk.transport import AsyncSender
+from muniment.sdk.transport import AsyncSender, save
 from muniment.sdk.versioning_clients import AsyncVersioningClient
 from muniment.sdk.wire import Wire
 from muniment.sdk.workshop import Workshop
@@ -237,6 +239,9 @@ class AsyncClient(
         return await self._run(calls.server_version())
 
     # -- the driver
+
+    def _saver(self) -> Save:
+        return partial(save, self._wire, self._server)
 
     def _shop(self) -> Workshop:
         return Workshop(self._wire, Cache(cache_folder()), self._server.base("ingest"))

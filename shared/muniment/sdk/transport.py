@@ -13,7 +13,11 @@ from muniment.sdk.settings import Server, is_loopback
 from muniment.sdk.wire import CONNECT_TIMEOUT_S, Response, Wire, answer_too_large
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import httpx2
+
+    from muniment.sdk.transfer.pool import Stop
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
 
@@ -55,6 +59,26 @@ class AsyncResponse:
             if len(body) > limit:
                 break
         return bytes(body[:limit])
+
+
+def save(wire: Wire, server: Server, request: Request, path: Path, stop: Stop) -> Answer:
+    """Send one request and write its answer into a file, which appears once it is whole; a refusal's body is returned.
+
+    Raises `Unanswered` (also for an answer that is cut off), `Stopped`, and `OSError` of the file.
+    """
+    new = path.with_name(f"{path.name}.part")
+    try:
+        with wire.exchange(request.method, _url(server, request), headers=_headers(server, request)) as response:
+            if response.status != 200:
+                return Answer(response.status, response.headers, response.read(MAX_ANSWER))
+            with new.open("wb") as file:
+                for chunk in response.chunks():
+                    stop.check()
+                    file.write(chunk)
+            new.replace(path)
+            return Answer(response.status, response.headers, b"")
+    finally:
+        new.unlink(missing_ok=True)
 
 
 class AsyncSender:

@@ -50,5 +50,9 @@ class StateError(VerifierError):
     """The file with the last verified checkpoint is not what this program wrote."""
 
 
+class PackError(VerifierError):
+    """A file is no evidence pack, or its container was changed."""
+
+
 class Unreadable(Exception):
     """A file, archive or server did not give its bytes: nothing is known about the log."""

@@ -8,12 +8,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from muniment.verifier.bundle import verify_bundle, verify_log
 from muniment.verifier.checkpoint import Trust
 from muniment.verifier.errors import KeyTextError, Unreadable, VerifierError
+from muniment.verifier.evidence import verify_evidence
 from muniment.verifier.gossip import compare
 from muniment.verifier.keys import COSIGNATURE, LOG, VerifierKey, parse_key, parse_keys
 from muniment.verifier.note import MAX_NOTE
@@ -34,6 +36,7 @@ Exit codes:
 Examples:
   muniment-verify receipt 42.tlog-proof --key log.vkey
   muniment-verify receipt 42.tlog-proof --entry 42.json --key log.vkey --witness w.vkey --require 1
+  muniment-verify evidence digits.tar --key log.vkey      (or muniment-verify digits.tar --key log.vkey)
   muniment-verify bundle export.zip --key log.vkey
   muniment-verify log --url https://models.example.com/api/v1/audit/log --key log.vkey --state seen.json
   muniment-verify gossip mine.checkpoint theirs.checkpoint --key log.vkey
@@ -46,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
-        "--key", action="append", required=True, metavar="VKEY|FILE", help="a key of the log; may be repeated"
+        "--key", action="append", default=[], metavar="VKEY|FILE", help="a key of the log; may be repeated"
     )
     common.add_argument(
         "--witness", action="append", default=[], metavar="VKEY|FILE", help="a key of a witness that is trusted"
@@ -71,6 +74,12 @@ def parser() -> argparse.ArgumentParser:
     receipt.add_argument("--entry", type=Path, help="the entry, byte for byte; default: the one inside the receipt")
     bundle = verbs.add_parser("bundle", parents=[common], help="an exported log: a folder, a zip or a tar file")
     bundle.add_argument("path", type=Path, metavar="PATH")
+    evidence = verbs.add_parser(
+        "evidence",
+        parents=[common],
+        help="an evidence pack (muniment audit export); without --key, by the keys that it holds itself",
+    )
+    evidence.add_argument("file", type=Path, metavar="FILE")
     log = verbs.add_parser("log", parents=[common], help="a living log, over HTTP (tlog-tiles)")
     log.add_argument(
         "--url", required=True, metavar="BASE", help=f"where /checkpoint and /tile are; {TOKEN} is sent as bearer token"
@@ -92,8 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit code."""
     root = parser()
     try:
-        options = root.parse_args(argv)
-        trust = _trust(options)
+        options = root.parse_args(_verb_of(sys.argv[1:] if argv is None else argv))
+        if not options.key and options.verb != "evidence":
+            root.error("the following arguments are required: --key")
+        given = _given(options)
     except SystemExit as left:
         return int(left.code or 0) and USAGE
     except (KeyTextError, ValueError) as error:
@@ -101,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Unreadable as error:
         return _say(UNREADABLE, "unreadable", str(error), as_json=options.json)
     try:
-        report, code = _run(options, trust)
+        report, code = _run(options, given)
     except ValueError as error:
         return _say(USAGE, "usage", str(error), as_json=options.json)
     except Unreadable as error:
@@ -122,10 +133,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+_VERBS: Final = frozenset({"receipt", "bundle", "evidence", "log", "gossip"})
 _LAYERS: Final = {"ReceiptError": "receipt", "ProofError": "receipt", "StateError": "state"}
 
 
-def _run(options: argparse.Namespace, trust: Trust) -> tuple[Report, int]:
+def _verb_of(words: Sequence[str]) -> list[str]:
+    """A command line that begins with a file is about an evidence pack."""
+    return ["evidence", *words] if words and words[0] not in _VERBS and Path(words[0]).is_file() else list(words)
+
+
+def _run(options: argparse.Namespace, given: Given) -> tuple[Report, int]:
+    if options.verb == "evidence":
+        with Line(options.json) as progress:
+            report = verify_evidence(options.file, given.log, given.witnesses, given.require, progress)
+        return report, AGREES if report.ok else DISAGREES
+    trust = Trust(given.log, given.witnesses, given.require)
     if options.verb == "receipt":
         report = _receipt(options, trust)
     elif options.verb == "bundle":
@@ -186,7 +208,16 @@ def _server(base: str, timeout_s: float) -> Server:
     return Server(base, token=os.environ.get(TOKEN), timeout_s=timeout_s)
 
 
-def _trust(options: argparse.Namespace) -> Trust:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The keys of the command line, and how many witnesses must have cosigned."""
+
+    log: tuple[VerifierKey, ...]
+    witnesses: tuple[VerifierKey, ...]
+    require: int
+
+
+def _given(options: argparse.Namespace) -> Given:
     log = [key for place in options.key for key in _keys(place)]
     witnesses = [key for place in options.witness for key in _keys(place)]
     if any(key.type != LOG for key in log):
@@ -194,7 +225,10 @@ def _trust(options: argparse.Namespace) -> Trust:
     if any(key.type != COSIGNATURE for key in witnesses):
         raise ValueError("--witness takes a witness's key (type 4); the log's own key belongs to --key")
     require = len({key.public for key in witnesses}) if options.require is None else options.require
-    return Trust(tuple(log), tuple(witnesses), require)
+    given = Given(tuple(log), tuple(witnesses), require)
+    if log:
+        Trust(given.log, given.witnesses, given.require)  # so that a wrong number is told before anything is read
+    return given
 
 
 def _keys(place: str) -> list[VerifierKey]:

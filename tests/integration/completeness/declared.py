@@ -163,6 +163,8 @@ COMMANDS: Final[dict[str, str]] = {
     "audit checkpoint": READS,
     "audit prove": READS,
     "audit verify": READS,
+    "audit export": READS,
+    "audit close-log": "reads the old log's end; the new log's first entry is audit.log-continued",
     "audit keys ls": READS,
     "audit keys rotate": "rotate_audit_keys",
     "dlq ls": READS,

@@ -22,6 +22,7 @@ NAMES = {
     "muniment_audit_chain_size",
     "muniment_topic_drift",
     "muniment_audit_verify_failures",
+    "muniment_audit_cosignatures",
     "muniment_notifications",
     "muniment_subscriptions_failing",
     "muniment_event_streams",
@@ -35,7 +36,7 @@ def test_the_names_are_these_and_no_label_names_a_model() -> None:
     Metrics(registry)
     assert {family.name for family in registry.collect()} == NAMES
     labels = {name for collector in registry._collector_to_names for name in getattr(collector, "_labelnames", ())}
-    known = "method route status stage reason op service channel outcome group topic partition part step"
+    known = "method route status stage reason op service channel outcome group topic partition part step witness"
     assert labels == set(known.split())
 
 

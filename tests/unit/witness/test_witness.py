@@ -19,8 +19,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment.audit.witnessing import Witnesses, WitnessingSettings, WitnessSettings
+from muniment.audit.witnessing import Witnesses
 from muniment.contracts.errors import Misconfigured
+from muniment.runtime.settings import WitnessingSettings, WitnessSettings
 from muniment.verifier.checkpoint import Trust, open_checkpoint
 from muniment.verifier.errors import StateError
 from muniment.verifier.keys import parse_key

@@ -13,7 +13,7 @@ from muniment.contracts.errors import Misconfigured
 from muniment.ports.blobs import BlobStore
 from muniment.server.verifying.mirrors import SQL, Progress, read_postgres, read_topic
 from muniment.server.verifying.stored import Manifests, StoredFiles
-from muniment.verifier.checkpoint import Checkpoint, Trust, open_checkpoint
+from muniment.verifier.checkpoint import Checkpoint, Opened, Trust, open_checkpoint
 from muniment.verifier.entry import entry_checks
 from muniment.verifier.errors import CheckpointError, NoteError
 from muniment.verifier.layers import Layer, Layers, judge
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import asyncpg
 
 TILES, TOPIC, POSTGRES, OBJECTS = "tiles", "topic", "postgres", "objects"
+_COSIGNED_S: Final = 5.0
+"""How long a checkpoint may lack its cosignatures: a log with much to do shows each with them for a moment."""
 ALL: Final = (TILES, TOPIC, POSTGRES, OBJECTS)
 
 
@@ -45,15 +47,9 @@ async def verify_layers(places: Places, trust: Trust, only: Sequence[str], progr
     """Verify the chosen layers under the newest checkpoint. Raises `Transient`, `Misconfigured`, `Unreadable`."""
     report = Report("audit log")
     files = StoredFiles(places.blobs, places.tiles, asyncio.get_running_loop())
-    raw = await asyncio.to_thread(files.read, CHECKPOINT, MAX_NOTE)
-    if raw is None:
-        message = f"the bucket {places.tiles} holds no checkpoint"
-        report.findings.append(Finding("checkpoint", None, "missing", message))
-        return report
-    try:
-        opened = open_checkpoint(raw, trust)
-    except (CheckpointError, NoteError) as error:
-        report.findings.append(Finding.of("checkpoint", None, error))
+    opened = await _opened(files, trust)
+    if isinstance(opened, Finding):
+        report.findings.append(opened)
         return report
     report.opened(opened)
     head = opened.checkpoint
@@ -76,6 +72,21 @@ async def verify_layers(places: Places, trust: Trust, only: Sequence[str], progr
             report.findings += [damaged] if damaged is not None else []
     report.findings = list(dict.fromkeys(report.findings))
     return report
+
+
+async def _opened(files: StoredFiles, trust: Trust) -> Opened | Finding:
+    """The newest checkpoint. One that lacks cosignatures is looked for again: they come a moment after it."""
+    until = asyncio.get_running_loop().time() + _COSIGNED_S
+    while True:
+        raw = await asyncio.to_thread(files.read, CHECKPOINT, MAX_NOTE)
+        if raw is None:
+            return Finding("checkpoint", None, "missing", f"the bucket {files.bucket} holds no checkpoint")
+        try:
+            return open_checkpoint(raw, trust)
+        except (CheckpointError, NoteError) as error:
+            if error.code != "not_witnessed" or asyncio.get_running_loop().time() > until:
+                return Finding.of("checkpoint", None, error)
+        await asyncio.sleep(0.05)
 
 
 async def _tiles(

@@ -1,4 +1,4 @@
-"""`muniment audit ls|show|checkpoint|prove|verify` and `muniment audit keys ls|rotate`."""
+"""`muniment audit ls|show|checkpoint|prove|verify|export|close-log` and `muniment audit keys ls|rotate`."""
 
 from __future__ import annotations
 
@@ -152,6 +152,44 @@ def prove(
         common.next(f"muniment audit prove {index} -o entry-{index}.tlog-proof")
     else:
         common.next("keep the file with what it proves; muniment audit keys ls shows the keys that verify it")
+
+
+@app.part(
+    "export",
+    "Write an evidence pack: everything that the log says of a model between two times, with its proofs.",
+    example="muniment audit export --model digits --from 2026-01-01T00:00:00Z --to 2026-04-01T00:00:00Z -o digits.tar",
+).default
+def export(
+    *,
+    model: str,
+    output: Annotated[Path, Option("The file: a tar file that muniment-verify checks.", ("--output", "-o"))],
+    since: Annotated[str | None, Option("From this time on (RFC 3339).", ("--from",))] = None,
+    until: Annotated[str | None, Option("Before this time (RFC 3339).", ("--to",))] = None,
+    common: Common = DEFAULTS,
+) -> None:
+    """Write an evidence pack."""
+    with common.client() as client:
+        made = client.audit_export(model, output, since=since, until=until)
+    common.show(made, name=made["file"], facts=made.items())
+    common.next(f"muniment-verify evidence {output} --key LOG_KEY (with the key that you were given, not the pack's)")
+
+
+@app.part(
+    "close-log",
+    "Write the end of a log that gets no more entries: what the log that continues it begins with.",
+    example="muniment audit close-log -o old-log.json",
+).default
+def close_log(
+    *,
+    output: Annotated[Path, Option("The file, for MUNIMENT_AUDIT__CONTINUES of the new log.", ("--output", "-o"))],
+    common: Common = DEFAULTS,
+) -> None:
+    """Write the last checkpoint and the keys of a log. Refused while it still gets entries."""
+    with common.client() as client:
+        ending = client.audit_ending()
+    output.write_text(f"{dumps(ending)}\n", "utf-8")
+    common.show({**ending, "file": str(output)}, name=output, facts=[*ending.items(), ("file", output)])
+    common.next(f"start the new log with MUNIMENT_AUDIT__CONTINUES={output} (docs/audit-keys.md)")
 
 
 @keys_app.command("ls")
