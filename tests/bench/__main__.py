@@ -30,6 +30,7 @@ NAMES = (
     "history",
     "diff",
     "growth",
+    "audit_log",
     "endurance",
 )
 

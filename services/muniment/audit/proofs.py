@@ -80,6 +80,42 @@ def hash_of(found: Range, tiles: Mapping[Tile, Sequence[bytes]], size: int) -> b
     return node
 
 
+def inclusion_root(leaf: bytes, index: int, size: int, hashes: Sequence[bytes]) -> bytes:
+    """The root that an inclusion proof gives for a leaf hash (RFC 9162 section 2.1.3.2), from a proof of the right
+    length: one that was just made is tried before it is handed out.
+    """
+    node, last = leaf, size - 1
+    for sibling in hashes:
+        if index & 1 or index == last:
+            node = node_hash(sibling, node)
+            while index and not index & 1:
+                index, last = index >> 1, last >> 1
+        else:
+            node = node_hash(node, sibling)
+        index, last = index >> 1, last >> 1
+    return node
+
+
+def consistency_roots(old: int, new: int, old_root: bytes, hashes: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The roots of both trees that a consistency proof gives (RFC 9162 section 2.1.4.2), 0 < `old` < `new`. `old_root`
+    is where it begins if `old` is a power of two.
+    """
+    path = list(hashes) if old & (old - 1) else [old_root, *hashes]
+    index, last = old - 1, new - 1
+    while index & 1:
+        index, last = index >> 1, last >> 1
+    first = second = path[0]
+    for sibling in path[1:]:
+        if index & 1 or index == last:
+            first, second = node_hash(sibling, first), node_hash(sibling, second)
+            while index and not index & 1:
+                index, last = index >> 1, last >> 1
+        else:
+            second = node_hash(second, sibling)
+        index, last = index >> 1, last >> 1
+    return first, second
+
+
 def _left_size(size: int) -> int:
     """The largest power of two below `size`: where RFC 6962 splits."""
     return 1 << ((size - 1).bit_length() - 1)

@@ -66,6 +66,8 @@ class Publisher:
         self._clock = clock
         self._metrics = metrics
         self._woken = asyncio.Event()
+        self.trouble: Exception | None = None
+        """What the last try to publish failed with; None if it did not."""
         self._edge: Growing | None = None
         """The edge of the tree as last published by this process; None where that is not known for certain."""
 
@@ -79,8 +81,7 @@ class Publisher:
             self._woken.clear()
             pause = SPACING_S
             try:
-                while await self.publish():
-                    pass
+                await self._publish_all()
             except Transient as error:
                 if error.code not in _LOUD:
                     raise
@@ -92,6 +93,15 @@ class Publisher:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._woken.wait()
+
+    async def _publish_all(self) -> None:
+        try:
+            while await self.publish():
+                pass
+        except Exception as error:
+            self.trouble = error
+            raise
+        self.trouble = None
 
     async def publish(self) -> bool:
         """Publish a checkpoint of what is appended; whether there is still more.
@@ -147,7 +157,7 @@ class Publisher:
             full = [one for row in rows for one in growing.add(row["data"], row["leaf_hash"])]
             root = rows[-1]["root_hash"]
             await asyncio.gather(*(self._bucket.put(one.tile, one.content) for one in full))
-            all_full += [Full(one.tile, b"", one.root) for one in full]
+            all_full += [one if one.tile.level == 0 else Full(one.tile, b"", one.root) for one in full]
         if growing.root() != root:
             raise damaged(
                 f"the entries do not give the root that was written with entry {end - 1}",
@@ -248,8 +258,12 @@ def _check(rows: Sequence[asyncpg.Record], first: int, end: int) -> None:
 async def _record(connection: Connection, size: int, root: bytes, note: str, full: Sequence[Full]) -> None:
     """Write the checkpoint, with the roots of the tiles that it makes full. From here on it counts as published."""
     tiles = [(one.tile.level, one.tile.index, one.root) for one in full if one.root is not None]
+    leaves = [one for one in full if one.tile.level == 0]
     try:
         async with connection.transaction():
+            await connection.execute(
+                SQL["insert_leaf_tiles"], [one.tile.index for one in leaves], [one.content for one in leaves]
+            )
             await connection.execute(
                 SQL["insert_tile_roots"],
                 [level for level, _, _ in tiles],

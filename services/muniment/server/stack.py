@@ -114,9 +114,9 @@ async def running_stack(
         await broker.start()
         listener = _listen(settings.http.host, settings.http.port)
         checks = ready_checks(endpoints, identity_pool, blobs, settings.s3.bucket)
-        loops.watch(
-            await stack.enter_async_context(serving(listener, routers_of(started, identity), identity, checks, metrics))
-        )
+        notes = {name: note for one in started for name, note in one.built.notes.items()}
+        routers = routers_of(started, identity)
+        loops.watch(await stack.enter_async_context(serving(listener, routers, identity, checks, notes, metrics)))
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         for one in started:
