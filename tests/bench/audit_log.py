@@ -32,7 +32,7 @@ from muniment.audit.keyring import Keyring
 from muniment.audit.lease import WriterLease
 from muniment.audit.published import PublishedLog
 from muniment.audit.publisher import Publisher
-from muniment.audit.tiles import Growing
+from muniment.audit.tiles import Growing, nodes_of
 from muniment.ports.clock import SystemClock
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.server.parts.datadir import open_data_dir
@@ -148,10 +148,10 @@ async def _fill(connection: Any, size: int, sizes: set[int]) -> None:
                 root = tree.root()
             rows.append((index, f"s-{index:09d}", leaf, root, data, at, "bench", "done", "muniment|bench", "bench"))
         roots = [(one.tile.level, one.tile.index, one.root) for one in full if one.root]
-        leaves = [(one.tile.index, one.content) for one in full if one.tile.level == 0]
+        nodes = [(one.tile.level, one.tile.index, nodes_of(one.content)) for one in full if one.root]
         await connection.copy_records_to_table("entry", records=rows, columns=[*COLUMNS, "resource"])
         await connection.copy_records_to_table("tile_root", records=roots, columns=["level", "index", "root"])
-        await connection.copy_records_to_table("leaf_tile", records=leaves, columns=["index", "hashes"])
+        await connection.copy_records_to_table("tile_nodes", records=nodes, columns=["level", "index", "nodes"])
     await connection.execute("INSERT INTO checkpoint (size, root, note) VALUES ($1, $2, 'bench')", size, tree.root())
 
 

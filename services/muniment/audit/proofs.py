@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from muniment.audit.merkle import node_hash
-from muniment.audit.tiles import WIDTH, Tile, fold, hashes_at
+from muniment.audit.merkle import HASH_SIZE, node_hash
+from muniment.audit.tiles import WIDTH, Tile, fold, hashes_at, node_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +68,19 @@ def tiles_of(ranges: Iterable[Range], size: int) -> set[Tile]:
     return {_place(height, number, size)[0] for found in ranges for height, number in _complete(found)}
 
 
-def hash_of(found: Range, tiles: Mapping[Tile, Sequence[bytes]], size: int) -> bytes:
-    """The range's hash, from the tiles that `tiles_of` gave for it and the same size, each as its hashes in order."""
+def hash_of(found: Range, tiles: Mapping[Tile, bytes], size: int) -> bytes:
+    """The range's hash, from the tiles that `tiles_of` gave for it and the same size: full ones as `nodes_of` them,
+    open ones as their hashes in order.
+    """
     parts = []
     for height, number in _complete(found):
         tile, offset, count = _place(height, number, size)
-        parts.append(fold(tiles[tile][offset : offset + count]))
+        content = tiles[tile]
+        parts.append(
+            node_of(content, offset, count)
+            if tile.full
+            else fold([content[place : place + HASH_SIZE] for place in _places(offset, count)])
+        )
     node = parts.pop()
     while parts:
         node = node_hash(parts.pop(), node)
@@ -114,6 +121,10 @@ def consistency_roots(old: int, new: int, old_root: bytes, hashes: Sequence[byte
             second = node_hash(second, sibling)
         index, last = index >> 1, last >> 1
     return first, second
+
+
+def _places(first: int, count: int) -> range:
+    return range(HASH_SIZE * first, HASH_SIZE * (first + count), HASH_SIZE)
 
 
 def _left_size(size: int) -> int:

@@ -1,9 +1,9 @@
 """What is published of the log, for readers: checkpoints, tiles and proofs.
 
-Everything is read from Postgres, in two statements for a proof: a full tile's leaf hashes are one value of `leaf_tile`,
-those above are a range of `tile_root`; only the open tile is read from `entry`. So there is no cache that could be
-stale, and no request to the store: the bucket is the second, locked copy, and verifiers compare the two. A proof is
-tried before it is handed out: one that does not give the published root is refused.
+Everything is read from Postgres, in two statements for a proof: of a full tile all hashes of its subtree are one value
+of `tile_nodes`, and only open tiles are read from `entry` and `tile_root`. So there is no cache that could be stale, and
+no request to the store: the bucket is the second, locked copy, and verifiers compare the two. A proof is tried before it
+is handed out: one that does not give the published root is refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from muniment.audit.proofs import (
     tiles_of,
 )
 from muniment.audit.store import MAX_INDEX, damaged
-from muniment.audit.tiles import WIDTH, Tile, hashes_at, wrap
+from muniment.audit.tiles import WIDTH, Tile, hashes_at, nodes_of, wrap
 from muniment.contracts.errors import Conflict, NotFound, Rejected, Transient
 from muniment.runtime.sql import load_queries
 
@@ -87,7 +87,7 @@ class PublishedLog:
                 rows = await connection.fetch(SQL["entries_between"], tile.first, tile.first + tile.width)
                 _complete(tile, len(rows))
                 return b"".join(wrap(row["data"]) for row in rows)
-            return (await _hashes(connection, [tile]))[0]
+            return (await _contents(connection, [tile]))[0][: tile.width * HASH_SIZE]
 
     async def receipt(self, index: int, *, with_entry: bool = True) -> str:
         """The receipt (C2SP tlog-proof) for the entry at `index`, under the newest checkpoint.
@@ -171,26 +171,35 @@ def _published(row: asyncpg.Record | None) -> Published:
 async def _read(connection: Connection, ranges: Sequence[Range], size: int) -> list[bytes]:
     """The hashes of these subtrees of the tree of `size` leaves."""
     needed = sorted(tiles_of(ranges, size))
-    tiles = {
-        tile: [content[place : place + HASH_SIZE] for place in range(0, len(content), HASH_SIZE)]
-        for tile, content in zip(needed, await _hashes(connection, needed), strict=True)
-    }
+    tiles = dict(zip(needed, await _contents(connection, needed), strict=True))
     return [hash_of(found, tiles, size) for found in ranges]
 
 
-async def _hashes(connection: Connection, tiles: Sequence[Tile]) -> list[bytes]:
-    """What tiles of hashes hold, each one's in one piece."""
+async def _contents(connection: Connection, tiles: Sequence[Tile]) -> list[bytes]:
+    """What proofs need of tiles of hashes: of full ones all nodes below the root, of open ones the hashes."""
+    found = await _select(connection, "tile_contents", tiles)
+    # Made full by a process that did not keep nodes yet.
+    unkept = [place for place, tile in enumerate(tiles) if tile.full and not found[place]]
+    hashes = await _select(connection, "tile_hashes", [tiles[place] for place in unkept])
+    for place, content in zip(unkept, hashes, strict=True):
+        _complete(tiles[place], len(content) // HASH_SIZE)
+        found[place] = nodes_of(content)
+    for tile, content in zip(tiles, found, strict=True):
+        if not tile.full:
+            _complete(tile, len(content) // HASH_SIZE)
+    return found
+
+
+async def _select(connection: Connection, statement: str, tiles: Sequence[Tile]) -> list[bytes]:
     if not tiles:
         return []
     rows = await connection.fetch(
-        SQL["tile_hashes"],
+        SQL[statement],
         [tile.level for tile in tiles],
         [tile.first for tile in tiles],
         [tile.first + tile.width for tile in tiles],
     )
-    for tile, row in zip(tiles, rows, strict=True):
-        _complete(tile, len(row[0] or b"") // HASH_SIZE)
-    return [row[0] for row in rows]
+    return [row[0] or b"" for row in rows]
 
 
 def _complete(tile: Tile, count: int) -> None:

@@ -21,7 +21,7 @@ from muniment.audit.keyring import Keyring, Signing
 from muniment.audit.merkle import EMPTY_ROOT, leaf_hash
 from muniment.audit.note import Checkpoint, open_note, sign
 from muniment.audit.store import damaged
-from muniment.audit.tiles import MAX_LEVEL, WIDTH, Full, Growing, Tile, changed_edge, edge, hashes_at, wrap
+from muniment.audit.tiles import MAX_LEVEL, WIDTH, Full, Growing, Tile, changed_edge, edge, hashes_at, nodes_of, wrap
 from muniment.contracts.errors import Rejected, Transient
 from muniment.ports.clock import Clock
 from muniment.runtime import stop_point
@@ -157,7 +157,7 @@ class Publisher:
             full = [one for row in rows for one in growing.add(row["data"], row["leaf_hash"])]
             root = rows[-1]["root_hash"]
             await asyncio.gather(*(self._bucket.put(one.tile, one.content) for one in full))
-            all_full += [one if one.tile.level == 0 else Full(one.tile, b"", one.root) for one in full]
+            all_full += [one if one.root is not None else Full(one.tile, b"", None) for one in full]
         if growing.root() != root:
             raise damaged(
                 f"the entries do not give the root that was written with entry {end - 1}",
@@ -258,18 +258,12 @@ def _check(rows: Sequence[asyncpg.Record], first: int, end: int) -> None:
 async def _record(connection: Connection, size: int, root: bytes, note: str, full: Sequence[Full]) -> None:
     """Write the checkpoint, with the roots of the tiles that it makes full. From here on it counts as published."""
     tiles = [(one.tile.level, one.tile.index, one.root) for one in full if one.root is not None]
-    leaves = [one for one in full if one.tile.level == 0]
+    nodes = [nodes_of(one.content) for one in full if one.root is not None]
     try:
         async with connection.transaction():
-            await connection.execute(
-                SQL["insert_leaf_tiles"], [one.tile.index for one in leaves], [one.content for one in leaves]
-            )
-            await connection.execute(
-                SQL["insert_tile_roots"],
-                [level for level, _, _ in tiles],
-                [index for _, index, _ in tiles],
-                [root for _, _, root in tiles],
-            )
+            levels, indexes = [level for level, _, _ in tiles], [index for _, index, _ in tiles]
+            await connection.execute(SQL["insert_tile_nodes"], levels, indexes, nodes)
+            await connection.execute(SQL["insert_tile_roots"], levels, indexes, [root for _, _, root in tiles])
             await connection.execute(SQL["insert_checkpoint"], size, root, note)
     except asyncpg.UniqueViolationError as error:
         raise Transient(

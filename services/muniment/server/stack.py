@@ -27,7 +27,7 @@ from muniment.ports.blobs import BlobStore
 from muniment.ports.clock import SystemClock
 from muniment.runtime.delivery.http import dead_letter_router
 from muniment.runtime.delivery.processor import Processor
-from muniment.runtime.delivery.refused_requests import audited_refusals
+from muniment.runtime.delivery.refused_requests import RefusalSums, audited_refusals
 from muniment.runtime.delivery.relay import Relay
 from muniment.runtime.delivery.subscriber import Subscriber
 from muniment.runtime.delivery.transaction import Transactions
@@ -100,6 +100,7 @@ async def running_stack(
         stack.push_async_callback(loops.stop)
         for one in started:
             loops.add(f"{one.service.name}: relay", one.relay.run)
+            loops.add(f"{one.service.name}: refusals", RefusalSums(one.transactions).run)
             for task in one.built.tasks:
                 loops.add(f"{one.service.name}: {getattr(task, '__qualname__', 'task')}", task)
         loops.add("topic watch", _topic_watch(settings, endpoints, wanted, layout, started, metrics).run)

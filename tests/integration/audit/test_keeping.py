@@ -141,7 +141,10 @@ async def test_a_log_that_is_not_published_is_told_with_the_reason(
 @pytest.mark.parametrize(
     ("table", "edit"),
     [
-        ("leaf_tile", "UPDATE leaf_tile SET hashes = set_byte(hashes, 40, 255 - get_byte(hashes, 40)) WHERE index = 1"),
+        (
+            "tile_nodes",
+            "UPDATE tile_nodes SET nodes = set_byte(nodes, 1440, 255 - get_byte(nodes, 1440)) WHERE index = 1",
+        ),
         ("tile_root", "UPDATE tile_root SET root = sha256('') WHERE level = 0 AND index = 0"),
         ("entry", "UPDATE entry SET data = '{}' WHERE index = 300"),
     ],
@@ -151,7 +154,7 @@ async def test_a_proof_that_does_not_hold_is_not_handed_out(bench: Bench, log: L
     await until_done(bench.publisher())
     published = PublishedLog(bench.writer.pool)
     await published.receipt(300)
-    await published.consistency(300)
+    await published.consistency(301)
     async with log.superuser() as session:
         await session.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         await session.execute(edit)
@@ -160,4 +163,17 @@ async def test_a_proof_that_does_not_hold_is_not_handed_out(bench: Bench, log: L
     assert caught.value.code == "audit_log_damaged"
     if table != "entry":
         with pytest.raises(Transient, match="cannot be proven to begin"):
-            await published.consistency(300)
+            await published.consistency(301)
+
+
+async def test_nodes_that_were_not_kept_are_made_anew_by_proofs_and_by_the_migration(bench: Bench, log: Log) -> None:
+    await bench.append(600)
+    await until_done(bench.publisher())
+    published = PublishedLog(bench.writer.pool)
+    before = [await published.receipt(index) for index in (0, 300, 599)]
+    async with log.superuser() as session:
+        assert await session.fetchval("SELECT bool_and(nodes = nodes_of(substring(nodes FOR 8192))) FROM tile_nodes"), (
+            "the migration fills the table as the publisher does"
+        )
+        await session.execute("ALTER TABLE tile_nodes DISABLE TRIGGER USER; DELETE FROM tile_nodes")
+    assert [await published.receipt(index) for index in (0, 300, 599)] == before

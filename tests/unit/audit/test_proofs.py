@@ -16,7 +16,7 @@ from muniment.audit.proofs import (
     inclusion_root,
     tiles_of,
 )
-from muniment.audit.tiles import MAX_LEVEL, Tile, fold, hashes_at
+from muniment.audit.tiles import MAX_LEVEL, Tile, fold, hashes_at, nodes_of
 
 LEAVES = [hashlib.sha256(b"\x00" + bytes([number])).digest() for number in range(130)]
 
@@ -63,7 +63,9 @@ def naive_subproof(m: int, first: int, end: int, *, whole: bool) -> list[bytes]:
 
 def read(ranges: list[Range], size: int) -> list[bytes]:
     levels = [LEAVES]
-    tiles = {tile: levels[tile.level or 0][tile.first : tile.first + tile.width] for tile in tiles_of(ranges, size)}
+    tiles = {
+        tile: b"".join(levels[tile.level or 0][tile.first : tile.first + tile.width]) for tile in tiles_of(ranges, size)
+    }
     return [hash_of(found, tiles, size) for found in ranges]
 
 
@@ -105,10 +107,11 @@ def test_a_large_tree_is_read_in_few_tiles(index: int, size: int) -> None:
     ranges = inclusion_ranges(index, size)
     wanted = tiles_of(ranges, size)
     assert len(wanted) <= 6
-    tiles: dict[Tile, list[bytes]] = {}
+    tiles: dict[Tile, bytes] = {}
     for tile in wanted:
-        tiles[tile] = levels[tile.level or 0][tile.first : tile.first + tile.width]
-        assert len(tiles[tile]) == tile.width
+        hashes = levels[tile.level or 0][tile.first : tile.first + tile.width]
+        assert len(hashes) == tile.width
+        tiles[tile] = nodes_of(b"".join(hashes)) if tile.full else b"".join(hashes)
     node, fn, sn = levels[0][index], index, size - 1  # RFC 9162 section 2.1.3.2
     for found in ranges:
         sibling = hash_of(found, tiles, size)

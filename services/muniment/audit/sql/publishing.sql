@@ -24,17 +24,33 @@ SELECT root_hash FROM entry WHERE index = $1 - 1
 -- name: roots_at
 SELECT index + 1 AS size, root_hash FROM entry WHERE index = ANY($1::bigint[])
 
--- name: tile_hashes
--- The hashes of tiles, each one's in one value and in their order: levels, first hashes, and ends. Only a tile that is
--- still open is read from the entries (and one that was made full by a process that did not know of `leaf_tile`).
+-- name: tile_contents
+-- Of each tile (level, first hash, end) in one value: of a full one all nodes below its root, null where they are not
+-- kept; of an open one its hashes.
 SELECT CASE
-    WHEN level > 0 THEN (
+    WHEN stop - first = 256 THEN (
+        SELECT nodes FROM tile_nodes WHERE tile_nodes.level = wanted.level AND index = first / 256
+    )
+    WHEN level = 0 THEN (
+        SELECT string_agg(leaf_hash, ''::bytea ORDER BY index) FROM entry WHERE index >= first AND index < stop
+    )
+    ELSE (
         SELECT string_agg(root, ''::bytea ORDER BY index) FROM tile_root
         WHERE tile_root.level = wanted.level - 1 AND index >= first AND index < stop
     )
-    ELSE coalesce(
-        CASE WHEN stop - first = 256 THEN (SELECT hashes FROM leaf_tile WHERE index = first / 256) END,
-        (SELECT string_agg(leaf_hash, ''::bytea ORDER BY index) FROM entry WHERE index >= first AND index < stop)
+END
+FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS wanted (level, first, stop, place)
+ORDER BY place
+
+-- name: tile_hashes
+-- The hashes of each tile in one value.
+SELECT CASE
+    WHEN level = 0 THEN (
+        SELECT string_agg(leaf_hash, ''::bytea ORDER BY index) FROM entry WHERE index >= first AND index < stop
+    )
+    ELSE (
+        SELECT string_agg(root, ''::bytea ORDER BY index) FROM tile_root
+        WHERE tile_root.level = wanted.level - 1 AND index >= first AND index < stop
     )
 END
 FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS wanted (level, first, stop, place)
@@ -51,8 +67,8 @@ SELECT root FROM tile_root WHERE level = $1 AND index >= $2 AND index < $3 ORDER
 -- name: insert_tile_roots
 INSERT INTO tile_root (level, index, root) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
 
--- name: insert_leaf_tiles
-INSERT INTO leaf_tile (index, hashes) SELECT * FROM unnest($1::bigint[], $2::bytea[])
+-- name: insert_tile_nodes
+INSERT INTO tile_nodes (level, index, nodes) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
 
 -- name: insert_checkpoint
 INSERT INTO checkpoint (size, root, note) VALUES ($1, $2, $3)
