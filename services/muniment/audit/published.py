@@ -1,9 +1,9 @@
 """What is published of the log, for readers: checkpoints, tiles and proofs.
 
 Everything is read from Postgres, in two statements for a proof: of a full tile all hashes of its subtree are one value
-of `tile_nodes`, and only open tiles are read from `entry` and `tile_root`. So there is no cache that could be stale, and
-no request to the store: the bucket is the second, locked copy, and verifiers compare the two. A proof is tried before it
-is handed out: one that does not give the published root is refused.
+of `tile_nodes`, and only open tiles are read from `entry` and `tile_root`. So there is no cache that could be stale,
+and no request to the store: the bucket is the second, locked copy, and verifiers compare the two. A proof is tried
+before it is handed out: one that does not give the published root is refused.
 """
 
 from __future__ import annotations

@@ -27,4 +27,6 @@ def test_own_entries_and_the_sum_make_the_number(count: int) -> None:
 @given(st.datetimes(min_value=datetime(2000, 1, 1), timezones=st.just(UTC)), st.floats(0, 59.9))
 def test_a_minute_is_told_of_when_no_refusal_can_join_it_any_more(now: datetime, behind: float) -> None:
     assert minute_of(now) <= now < minute_of(now) + WINDOW
-    assert minute_of(now - timedelta(seconds=behind)) >= ended_before(now), "a clock that is behind by less than a minute"
+    assert minute_of(now - timedelta(seconds=behind)) >= ended_before(now), (
+        "a clock that is behind by less than a minute"
+    )
