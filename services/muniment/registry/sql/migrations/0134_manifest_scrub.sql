@@ -3,10 +3,10 @@
 CREATE TABLE manifest_round (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     after_id text NOT NULL DEFAULT '',                                 -- of the manifest that was read last
-    started_at timestamptz NOT NULL DEFAULT '-infinity',
+    started_at timestamptz NOT NULL DEFAULT 'epoch',
     finished_at timestamptz
 );
-INSERT INTO manifest_round (finished_at) VALUES ('-infinity');
+INSERT INTO manifest_round (finished_at) VALUES ('epoch');
 
 -- Manifests (of versions and of releases) whose stored bytes are not those of their id.
 CREATE TABLE manifest_damage (
