@@ -1,8 +1,8 @@
 """Manifests in the store are read again, too: their digest is their version's (or release's) id.
 
 They are small, so one process at a time walks over them by id, a batch after another, at the scrubber's pace. A pass
-that somebody asks for begins the walk anew. Postgres has the same text, and readers get that one: a damaged manifest in
-the store is told and counted, and shuts no gate. Its place belongs to the record and never changes, so nothing is moved.
+that somebody asks for begins the walk anew. Postgres has the same text, and readers get that one: a damaged manifest
+in the store is told and counted, and shuts no gate. Its place belongs to the record and never changes: nothing moves.
 """
 
 from __future__ import annotations
