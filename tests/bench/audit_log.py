@@ -1,20 +1,20 @@
-"""The published log: entry to checkpoint while it is appended to, and proofs from a large log.
+"""The audit log by itself: appending with the publisher beside it, entry to checkpoint, and proofs from a large log.
 
-    python tests/bench/audit_log.py --entries 50000 --batch 500 --large 1000000 --proofs 500
-
-Prints JSON lines. The store is in memory: what is timed is the publisher's own work and Postgres. The large log's hashes
-are put straight into the tables (its entries are two bytes long), so that a million take seconds.
+No stack: a Postgres, the writer's own handler, and a store in memory, so that the publisher's work and Postgres are
+what is timed. The large log's `size` entries of 600 bytes are put straight into the tables, about a minute for a
+million, without the indexes that no proof reads; root hashes are right only where a proof is asked for.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
+import gc
 import hashlib
-import json
 import random
 import tempfile
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,21 +30,42 @@ from muniment.audit.bucket import LogBucket
 from muniment.audit.handlers import AppendEntries
 from muniment.audit.keyring import Keyring
 from muniment.audit.lease import WriterLease
-from muniment.audit.merkle import Frontier, leaf_hash
 from muniment.audit.published import PublishedLog
 from muniment.audit.publisher import Publisher
-from muniment.audit.tiles import Growing
+from muniment.audit.tiles import Growing, nodes_of
 from muniment.ports.clock import SystemClock
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.server.parts.datadir import open_data_dir
 from muniment.server.parts.postgres import run_postgres
 from muniment.server.parts.process import start_guard
-from tests.bench.audit_append import request
 
-CHUNK = 10_000
+from .audit_append import request
+from .report import Report
+from .seed import Subtrees
+
+CHUNK = 20_000
+COLUMNS = ["index", "event_id", "leaf_hash", "root_hash", "data", "log_time", "action", "outcome", "operator"]
+SEED = 7
 
 
-async def measure_publishing(pool: asyncpg.Pool[Any], folder: Path, entries: int, batch: int) -> dict[str, Any]:
+async def measure(
+    report: Report, *, count: int = 50_000, batch: int = 500, size: int = 1_000_000, proofs: int = 1_000
+) -> None:
+    """Append `count` entries in batches; then `proofs` proofs of each kind at random places of a log of `size`."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with _postgres(Path(folder)) as dsn:
+            async with _database(dsn, "small") as pool:
+                await _appending(report, pool, Path(folder), count, batch)
+            async with _database(dsn, "large") as pool:
+                dice = random.Random(SEED)
+                places = [dice.randrange(1, size) for _ in range(proofs)]
+                began = time.perf_counter()
+                await seed(pool, size, set(places))
+                report.say(f"{size} entries written in {time.perf_counter() - began:.0f} s")
+                await _proofs(report, pool, size, places)
+
+
+async def _appending(report: Report, pool: asyncpg.Pool[Any], folder: Path, count: int, batch: int) -> None:
     """Append while a publisher runs beside; how long each batch waits for its checkpoint."""
     transactions = Transactions(pool, "audit", "muniment.", SystemClock(), lambda: True)
     blobs = MemoryBlobStore()
@@ -53,16 +74,17 @@ async def measure_publishing(pool: asyncpg.Pool[Any], folder: Path, entries: int
     publisher = Publisher(pool, bucket, Keyring(transactions, FileKeys(folder / "audit.key")), SystemClock())
     lease = WriterLease(pool)
     handler = AppendEntries(lease, publisher.wake)
+    made = [request(number) for number in range(count)]
+    gc.freeze()  # a service never holds so many at once: their collection is none of its time
     running = asyncio.create_task(publisher.run())
     appended: list[tuple[int, datetime]] = []
-    made = [request(number) for number in range(entries)]
     began = time.perf_counter()
-    for first in range(0, entries, batch):
+    for first in range(0, count, batch):
         prepared = [(item, await handler.prepare(item)) for item in made[first : first + batch]]
         async with transactions.begin() as tx:
             await handler.apply(tx, prepared)
-        appended.append((min(first + batch, entries), datetime.now(UTC)))
-    took = time.perf_counter() - began
+        appended.append((min(first + batch, count), datetime.now(UTC)))
+    taken = time.perf_counter() - began
     size = await pool.fetchval("SELECT max(size) FROM tree_head")
     async with asyncio.timeout(60):
         while (await pool.fetchval("SELECT coalesce(max(size), 0) FROM checkpoint")) < size:
@@ -71,89 +93,88 @@ async def measure_publishing(pool: asyncpg.Pool[Any], folder: Path, entries: int
     await asyncio.gather(running, return_exceptions=True)
     await lease.release()
     checkpoints = await pool.fetch("SELECT size, published_at FROM checkpoint ORDER BY size")
-    waits = sorted(
+    waits = [
         next(row["published_at"] for row in checkpoints if row["size"] >= end).timestamp() - at.timestamp()
         for end, at in appended
-    )
-    return {
-        "figure": "audit_publish",
-        "entries": entries,
-        "batch": batch,
-        "entries_per_s": round(entries / took),
-        "checkpoints": len(checkpoints),
-        "entry_to_checkpoint_ms_p50": round(1000 * waits[len(waits) // 2]),
-        "entry_to_checkpoint_ms_p99": round(1000 * waits[len(waits) * 99 // 100]),
-    }
+    ]
+    report.add("audit_append_per_s", count / taken, "1/s", entries=count, batch=batch, checkpoints=len(checkpoints))
+    report.quantiles("audit_checkpoint", waits, batch=batch)
 
 
-async def seed(pool: asyncpg.Pool[Any], count: int) -> None:
-    """A log of so many small entries with its tile roots, and one checkpoint that covers it."""
-    growing, tree = Growing(), Frontier()
-    at = datetime.now(UTC)
-    data, leaf = b"{}", leaf_hash(b"{}")
-    roots = []
-    columns = ["index", "event_id", "leaf_hash", "root_hash", "data", "log_time", "action", "outcome", "operator"]
-    for first in range(0, count, CHUNK):
-        rows = []
-        for index in range(first, min(count, first + CHUNK)):
-            leaf = hashlib.sha256(b"%d" % index).digest()
-            roots += [(one.tile.level, one.tile.index, one.root) for one in growing.add(data, leaf) if one.root]
-            tree = tree.append(leaf)
-            rows.append((index, f"s-{index}", leaf, leaf, data, at, "bench", "done", "muniment|bench", "bench"))
-        await pool.copy_records_to_table("entry", records=rows, columns=[*columns, "resource"])
-    await pool.copy_records_to_table("tile_root", records=roots, columns=["level", "index", "root"])
-    await pool.execute("INSERT INTO checkpoint (size, root, note) VALUES ($1, $2, 'bench')", count, tree.root())
-
-
-async def measure_proofs(pool: asyncpg.Pool[Any], size: int, proofs: int) -> dict[str, Any]:
-    """Receipts and consistency proofs at random places."""
+async def _proofs(report: Report, pool: asyncpg.Pool[Any], size: int, places: list[int]) -> None:
+    """Receipts and consistency proofs, one after another."""
     log = PublishedLog(pool)
-    dice = random.Random(7)
-    figures: dict[str, Any] = {"figure": "audit_proofs", "entries": size, "proofs": proofs}
-    for name in ("receipt", "consistency"):
+    asked: tuple[tuple[str, Callable[[int], Awaitable[object]]], ...] = (
+        ("audit_receipt", log.receipt),
+        ("audit_consistency", log.consistency),
+    )
+    for name, ask in asked:
         times = []
-        for _ in range(proofs):
-            place = dice.randrange(size)
+        for place in places:
             began = time.perf_counter()
-            await (log.receipt(place) if name == "receipt" else log.consistency(place))
+            await ask(place)
             times.append(time.perf_counter() - began)
-        times.sort()
-        figures[f"{name}_ms_p50"] = round(1000 * times[len(times) // 2], 2)
-        figures[f"{name}_ms_p99"] = round(1000 * times[len(times) * 99 // 100], 2)
-    return figures
+        report.quantiles(name, times, (50, 99), entries=size)
 
 
-async def main() -> None:
-    """Run on a Postgres of its own."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--entries", type=int, default=50_000)
-    parser.add_argument("--batch", type=int, default=500)
-    parser.add_argument("--large", type=int, default=1_000_000)
-    parser.add_argument("--proofs", type=int, default=500)
-    options = parser.parse_args()
-    folders = tuple(Path(package.__path__[0]) / "sql/migrations" for package in (delivery, muniment.audit))
-    with tempfile.TemporaryDirectory() as folder:
-        async with (
-            open_data_dir(Path(folder) / "data", lambda _: None) as data,
-            start_guard(data.lock_fd) as guard,
-            run_postgres(data, guard, lambda _: None) as (postgres, _),
+async def seed(pool: asyncpg.Pool[Any], size: int, sizes: set[int]) -> None:
+    """A log of so many entries with all that proofs read; root hashes are right for the trees of `sizes` and the last.
+
+    The others have their leaf hashes there. One checkpoint covers it.
+    """
+    async with pool.acquire() as connection:
+        await connection.execute("SET ROLE NONE")  # the service's own may not drop indexes
+        for row in await connection.fetch(
+            "SELECT indexrelid::regclass::text AS name FROM pg_index "
+            "WHERE indrelid = 'entry'::regclass AND NOT indisunique"
         ):
-            for name in ("audit", "large"):
-                dsn = postgres.dsn
-                if name == "large":
-                    session = await asyncpg.connect(dsn)
-                    await session.execute("CREATE DATABASE large")
-                    await session.close()
-                    dsn = dsn.replace("/muniment?", "/large?")
-                await migrate(dsn, [Schema("audit", folders)])
-                async with await open_pool(dsn, "audit", max_size=4) as pool:
-                    if name == "audit":
-                        figures = await measure_publishing(pool, Path(folder), options.entries, options.batch)
-                    else:
-                        await seed(pool, options.large)
-                        figures = await measure_proofs(pool, options.large, options.proofs)
-                print(json.dumps(figures), flush=True)
+            await connection.execute(f"DROP INDEX {row['name']}")
+        await _fill(connection, size, sizes)
+        await connection.execute("VACUUM (ANALYZE)", timeout=300)
+        await connection.execute("SET ROLE muniment_audit")
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+async def _fill(connection: Any, size: int, sizes: set[int]) -> None:
+    growing, tree = Growing(), Subtrees(0, [])
+    at = datetime.now(UTC)
+    for first in range(0, size, CHUNK):
+        rows, full = [], []
+        for index in range(first, min(size, first + CHUNK)):
+            data = b'{"n":%d,"pad":"%s"}' % (index, b"x" * 580)
+            leaf = root = hashlib.sha256(b"\x00" + data).digest()
+            full += growing.add(b"", leaf)
+            tree.add(leaf)
+            if index + 1 in sizes or index + 1 == size:
+                root = tree.root()
+            rows.append((index, f"s-{index:09d}", leaf, root, data, at, "bench", "done", "muniment|bench", "bench"))
+        roots = [(one.tile.level, one.tile.index, one.root) for one in full if one.root]
+        nodes = [(one.tile.level, one.tile.index, nodes_of(one.content)) for one in full if one.root]
+        await connection.copy_records_to_table("entry", records=rows, columns=[*COLUMNS, "resource"])
+        await connection.copy_records_to_table("tile_root", records=roots, columns=["level", "index", "root"])
+        await connection.copy_records_to_table("tile_nodes", records=nodes, columns=["level", "index", "nodes"])
+    await connection.execute("INSERT INTO checkpoint (size, root, note) VALUES ($1, $2, 'bench')", size, tree.root())
+
+
+@asynccontextmanager
+async def _postgres(folder: Path) -> AsyncIterator[str]:
+    async with (
+        open_data_dir(folder / "data", lambda _: None) as data,
+        start_guard(data.lock_fd) as guard,
+        run_postgres(data, guard, lambda _: None) as (postgres, _),
+    ):
+        yield postgres.dsn
+
+
+@asynccontextmanager
+async def _database(dsn: str, name: str) -> AsyncIterator[asyncpg.Pool[Any]]:
+    """A log's own database, as the service has it."""
+    folders = tuple(Path(package.__path__[0]) / "sql/migrations" for package in (delivery, muniment.audit))
+    session = await asyncpg.connect(dsn)
+    try:
+        await session.execute(f"CREATE DATABASE {name}")
+    finally:
+        await session.close()
+    dsn = dsn.replace("/muniment?", f"/{name}?")
+    await migrate(dsn, [Schema("audit", folders)])
+    async with await open_pool(dsn, "audit", max_size=4) as pool:
+        yield pool

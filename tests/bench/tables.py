@@ -57,6 +57,10 @@ FIGURES = (
         "list_100_versions_ms_p99", "a page of 100 versions of a model, 10,000 there; MLflow: search", "ms", "<= 20"
     ),
     Figure("resolve_ms_p99", "one version by its name; MLflow: get_model_version", "ms", "<= 5"),
+    Figure("audit_append_per_s", "audit entries appended, the publisher beside", "/s", ">= 5,000"),
+    Figure("audit_checkpoint_ms_p99", "an entry to its published checkpoint", "ms", "<= 1,000"),
+    Figure("audit_receipt_ms_p99", "the receipt of an entry of 1,000,000", "ms", "<= 5"),
+    Figure("audit_consistency_ms_p99", "a consistency proof of two of its sizes", "ms", "<= 5"),
     Figure("stack_start_warm_s", "ours with its parts, MLflow's server alone", "s", "<= 10"),
 )
 

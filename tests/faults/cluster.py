@@ -62,6 +62,11 @@ class Cluster:
         return f"models-{self.name}"
 
     @property
+    def log_bucket(self) -> str:
+        """Of the audit log's tiles and checkpoint."""
+        return f"audit-{self.name}"
+
+    @property
     def landing(self) -> str:
         """Where trainers put files."""
         return f"landing-{self.name}"

@@ -25,6 +25,9 @@ STEPS = [
     "registry.manifest-written#2",
     "registry.recorded#2",
     "notifier.answered-before-marked#2",
+    "audit.tiles-written#3",
+    "audit.checkpoint-recorded#3",
+    "audit.checkpoint-shown#3",
 ]  # fmt: skip
 SERVICES = ["ingest", "checksum-validator", "registry", "audit", "notifier"]
 PAUSE_S = 8.0

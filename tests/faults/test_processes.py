@@ -16,6 +16,8 @@ from muniment.server.parts import Parts
 
 from .fleet import Fleet
 from .fleet import fleet as running_fleet
+from .log_layers import log_agrees, tampering_is_found
+from .scrubber import REPAIR_STEPS, SCRUB_STEPS, repair_killed, scrub_killed
 from .single import STEPS, killed, paused, stopped
 
 EVERYTHING = os.environ.get("MUNIMENT_FAULTS") == "all"
@@ -23,7 +25,7 @@ FEW = (
     "ingest.after-commit#2",
     "checksum-validator.read#3",
     "registry.manifest-written#2",
-    "audit.before-commit#5",
+    "audit.checkpoint-recorded#3",
     "notifier.answered-before-marked#2",
 )
 MORE = (
@@ -68,6 +70,21 @@ async def test_one_paused_beyond_its_session_changes_nothing_and_one_asked_to_st
     print(f"{sleeper}, {leaver}: {await asyncio.gather(paused(fleet, sleeper), stopped(fleet, leaver))}")
 
 
-async def test_nothing_was_lost_or_done_twice(fleet: Fleet) -> None:
+@pytest.mark.parametrize("step", REPAIR_STEPS if EVERYTHING else REPAIR_STEPS[:1])
+async def test_a_repair_that_dies_is_made_by_asking_again(fleet: Fleet, step: str) -> None:
+    await repair_killed(fleet, step)
+
+
+@pytest.mark.parametrize("step", SCRUB_STEPS if EVERYTHING else ())
+async def test_a_pass_of_the_scrubber_that_dies_is_ended_by_the_next_process(fleet: Fleet, step: str) -> None:
+    await scrub_killed(fleet, step)
+
+
+async def test_nothing_was_lost_or_done_twice_and_all_layers_of_the_log_agree(fleet: Fleet) -> None:
     assert fleet.acknowledged
     await fleet.check()
+    await log_agrees(fleet)
+
+
+async def test_one_byte_changed_in_any_store_is_found_with_its_entry_and_layer(fleet: Fleet) -> None:
+    await tampering_is_found(fleet)

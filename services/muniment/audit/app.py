@@ -17,8 +17,11 @@ from muniment.audit.http import router
 from muniment.audit.keyring import Keyring
 from muniment.audit.lease import WriterLease
 from muniment.audit.log_http import add_keys, add_log
+from muniment.audit.publish_lag import PublishLag
 from muniment.audit.publisher import Publisher
 from muniment.audit.store import AuditLog
+from muniment.audit.thinning import Thinning
+from muniment.audit.tile_keeping import TileKeeper
 from muniment.audit.witnessing import Witnesses
 from muniment.contracts import topics
 from muniment.ports.signing import SigningKeys
@@ -32,8 +35,15 @@ def build(deps: Deps) -> Built:
     settings = deps.settings.audit
     lease = WriterLease(deps.pool)
     keyring = Keyring(deps.transactions, kept_keys(deps.settings), settings.origin, read_ending(settings.continues))
-    bucket = LogBucket(deps.blobs, deps.clock, settings.bucket, timedelta(seconds=settings.retention_s))
+    retention = timedelta(seconds=settings.retention_s)
+    bucket = LogBucket(deps.blobs, deps.clock, settings.bucket, retention)
     publisher = Publisher(deps.pool, bucket, keyring, deps.clock, deps.metrics)
+    lag = PublishLag(deps.pool, lambda: publisher.trouble, deps.metrics)
+    margin, alarm = settings.extend_below * retention, settings.alarm_below * retention
+    tiles = TileKeeper(deps.pool, bucket, margin, alarm, deps.metrics)
+    thinning = Thinning(
+        deps.pool, deps.clock, settings.checkpoints_kept, timedelta(days=settings.checkpoints_hourly_days)
+    )
     routes = router(AuditLog(deps.pool))
     published = CosignedLog(deps.pool)
     add_log(routes, published)
@@ -43,7 +53,15 @@ def build(deps: Deps) -> Built:
     return Built(
         routes=(Route(topics.AUDIT_REQUESTED, AppendEntries(lease, publisher.wake)),),
         router=routes,
-        tasks=(lease.keep, publisher.run, *_witnessing(deps, published, publisher)),
+        tasks=(
+            lease.keep,
+            publisher.run,
+            lag.run,
+            tiles.run,
+            thinning.run,
+            *_witnessing(deps, published, publisher),
+        ),
+        notes={"audit-published": lag.check, "audit-locks": tiles.check},
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
 from muniment.audit.store import damaged
 from muniment.audit.tiles import Tile
-from muniment.contracts.errors import Conflict, MunimentError, NotFound
+from muniment.contracts.errors import Conflict, Misconfigured, MunimentError, NotFound
 from muniment.ports.blobs import BlobStore, Located, Lock
 from muniment.ports.clock import Clock
 
@@ -69,6 +69,24 @@ class LogBucket:
         page = await self.blobs.list_versions(self.name, prefix=f"{tile.path}.p/", limit=_LISTED)
         for version in page.items:
             await self._remove(version)
+
+    async def keep(self, tile: Tile, before: datetime) -> datetime | None:
+        """When the lock of a full tile's first version ends, extended if that is before `before`; None if it is gone.
+
+        Where the store refuses a longer lock, the end it has. Raises `Transient` when the store is away.
+        """
+        page = await self.blobs.list_versions(self.name, prefix=tile.path, limit=_LISTED)
+        versions = [one for one in page.items if one.key == tile.path and not one.is_delete_marker]
+        if not versions:
+            log.error("a tile of the audit log is gone from its bucket", key=tile.path, bucket=self.name)
+            return None
+        held = await self.blobs.retention(versions[-1])
+        if held is None or held.until < before:
+            try:
+                held = await self.blobs.lock(versions[-1], Lock("COMPLIANCE", self.clock.now() + self.retention))
+            except Misconfigured as error:
+                log.exception("the store does not lock a tile for longer", key=tile.path, code=error.code)
+        return None if held is None else held.until
 
     async def _remove(self, version: Located) -> None:
         try:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from muniment.audit.merkle import node_hash
-from muniment.audit.tiles import WIDTH, Tile, fold, hashes_at
+from muniment.audit.merkle import HASH_SIZE, node_hash
+from muniment.audit.tiles import WIDTH, Tile, fold, hashes_at, node_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +68,63 @@ def tiles_of(ranges: Iterable[Range], size: int) -> set[Tile]:
     return {_place(height, number, size)[0] for found in ranges for height, number in _complete(found)}
 
 
-def hash_of(found: Range, tiles: Mapping[Tile, Sequence[bytes]], size: int) -> bytes:
-    """The range's hash, from the tiles that `tiles_of` gave for it and the same size, each as its hashes in order."""
+def hash_of(found: Range, tiles: Mapping[Tile, bytes], size: int) -> bytes:
+    """The range's hash, from the tiles that `tiles_of` gave for it and the same size: full ones as `nodes_of` them,
+    open ones as their hashes in order.
+    """
     parts = []
     for height, number in _complete(found):
         tile, offset, count = _place(height, number, size)
-        parts.append(fold(tiles[tile][offset : offset + count]))
+        content = tiles[tile]
+        parts.append(
+            node_of(content, offset, count)
+            if tile.full
+            else fold([content[place : place + HASH_SIZE] for place in _places(offset, count)])
+        )
     node = parts.pop()
     while parts:
         node = node_hash(parts.pop(), node)
     return node
+
+
+def inclusion_root(leaf: bytes, index: int, size: int, hashes: Sequence[bytes]) -> bytes:
+    """The root that an inclusion proof gives for a leaf hash (RFC 9162 section 2.1.3.2), from a proof of the right
+    length: one that was just made is tried before it is handed out.
+    """
+    node, last = leaf, size - 1
+    for sibling in hashes:
+        if index & 1 or index == last:
+            node = node_hash(sibling, node)
+            while index and not index & 1:
+                index, last = index >> 1, last >> 1
+        else:
+            node = node_hash(node, sibling)
+        index, last = index >> 1, last >> 1
+    return node
+
+
+def consistency_roots(old: int, new: int, old_root: bytes, hashes: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The roots of both trees that a consistency proof gives (RFC 9162 section 2.1.4.2), 0 < `old` < `new`. `old_root`
+    is where it begins if `old` is a power of two.
+    """
+    path = list(hashes) if old & (old - 1) else [old_root, *hashes]
+    index, last = old - 1, new - 1
+    while index & 1:
+        index, last = index >> 1, last >> 1
+    first = second = path[0]
+    for sibling in path[1:]:
+        if index & 1 or index == last:
+            first, second = node_hash(sibling, first), node_hash(sibling, second)
+            while index and not index & 1:
+                index, last = index >> 1, last >> 1
+        else:
+            second = node_hash(second, sibling)
+        index, last = index >> 1, last >> 1
+    return first, second
+
+
+def _places(first: int, count: int) -> range:
+    return range(HASH_SIZE * first, HASH_SIZE * (first + count), HASH_SIZE)
 
 
 def _left_size(size: int) -> int:

@@ -1,8 +1,9 @@
 """What is published of the log, for readers: checkpoints, tiles and proofs.
 
-Everything is read from Postgres, where a tile is a range of one index: leaf hashes from `entry`, those above from
-`tile_root`. A proof costs a read of at most 256 hashes for each level (three at a million entries), without a cache
-that could be stale or a request to the store. The bucket is the second, locked copy, and verifiers compare the two.
+Everything is read from Postgres, in two statements for a proof: of a full tile all hashes of its subtree are one value
+of `tile_nodes`, and only open tiles are read from `entry` and `tile_root`. So there is no cache that could be stale,
+and no request to the store: the bucket is the second, locked copy, and verifiers compare the two. A proof is tried
+before it is handed out: one that does not give the published root is refused.
 """
 
 from __future__ import annotations
@@ -13,12 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from muniment.audit.merkle import EMPTY_ROOT
+from muniment.audit.merkle import EMPTY_ROOT, HASH_SIZE, leaf_hash
 from muniment.audit.note import receipt
-from muniment.audit.proofs import Range, consistency_ranges, hash_of, inclusion_ranges, tiles_of
+from muniment.audit.proofs import (
+    Range,
+    consistency_ranges,
+    consistency_roots,
+    hash_of,
+    inclusion_ranges,
+    inclusion_root,
+    tiles_of,
+)
 from muniment.audit.store import MAX_INDEX, damaged
-from muniment.audit.tiles import WIDTH, Tile, hashes_at, wrap
-from muniment.contracts.errors import Conflict, NotFound, Rejected
+from muniment.audit.tiles import WIDTH, Tile, hashes_at, nodes_of, wrap
+from muniment.contracts.errors import Conflict, NotFound, Rejected, Transient
 from muniment.runtime.sql import load_queries
 
 if TYPE_CHECKING:
@@ -76,9 +85,9 @@ class PublishedLog:
                 )
             if tile.level is None:
                 rows = await connection.fetch(SQL["entries_between"], tile.first, tile.first + tile.width)
-                _complete(tile, rows)
+                _complete(tile, len(rows))
                 return b"".join(wrap(row["data"]) for row in rows)
-            return b"".join(await _hashes(connection, tile))
+            return (await _contents(connection, [tile]))[0][: tile.width * HASH_SIZE]
 
     async def receipt(self, index: int, *, with_entry: bool = True) -> str:
         """The receipt (C2SP tlog-proof) for the entry at `index`, under the newest checkpoint.
@@ -87,8 +96,8 @@ class PublishedLog:
         `audit_not_published`) and `Conflict` (`audit_not_yet_published`).
         """
         async with self._pool.acquire(timeout=30) as connection:
-            newest = await _newest(connection)
-            data = await connection.fetchval(SQL["entry_data"], index) if 0 <= index <= MAX_INDEX else None
+            row = await connection.fetchrow(SQL["newest_with_entry"], index if 0 <= index <= MAX_INDEX else None)
+            newest, data = _published(row), row and row["data"]
             if data is None:
                 raise _no_entry(f"the audit log has no entry {index}", f"0 <= index < {newest.size}", index)
             if index >= newest.size:
@@ -97,9 +106,12 @@ class PublishedLog:
                     f"entry {index} is not under a checkpoint yet",
                     expected="a checkpoint within a second of the entry",
                     actual=f"the newest is of size {newest.size}",
-                    hint="ask again in a second; if that stays so, the log of the audit service tells why",
+                    hint="ask again in a second; if that stays so, /readyz tells why",
                 )
             hashes = await _read(connection, inclusion_ranges(index, newest.size), newest.size)
+        root = inclusion_root(leaf_hash(data), index, newest.size, hashes)
+        if root != newest.root:
+            raise _no_proof(f"entry {index} cannot be proven in the tree of size {newest.size}", newest.root, root)
         return receipt(index, hashes, newest.note, data if with_entry else None)
 
     async def index_of(self, event_id: str) -> int:
@@ -126,46 +138,84 @@ class PublishedLog:
                     expected=f"0 <= from <= to <= {newest.size}",
                     actual=f"from {old} to {end}",
                 )
-            roots = [await connection.fetchval(SQL["root_at"], size) if size else EMPTY_ROOT for size in (old, end)]
+            rows = await connection.fetch(SQL["roots_at"], [old - 1, end - 1])
+            roots = {0: EMPTY_ROOT, **{row["size"]: row["root_hash"] for row in rows}, newest.size: newest.root}
+            if not roots.keys() >= {old, end}:
+                raise damaged("entries are missing", expected=f"{old - 1} and {end - 1}", actual=f"{len(rows)} of them")
             hashes = await _read(connection, consistency_ranges(old, end), end)
-        return Consistency(old, end, roots[0], roots[1], hashes)
+        if hashes and (found := consistency_roots(old, end, roots[old], hashes)) != (roots[old], roots[end]):
+            wrong = 0 if found[0] != roots[old] else 1
+            raise _no_proof(
+                f"the tree of size {end} cannot be proven to begin with that of size {old}",
+                roots[(old, end)[wrong]],
+                found[wrong],
+            )
+        return Consistency(old, end, roots[old], roots[end], hashes)
 
 
 async def _newest(connection: Connection) -> Published:
-    row = await connection.fetchrow(SQL["newest_checkpoint"])
+    return _published(await connection.fetchrow(SQL["newest_checkpoint"]))
+
+
+def _published(row: asyncpg.Record | None) -> Published:
     if row is None:
         raise NotFound(
             "audit_not_published",
             "the audit log has no checkpoint yet",
             expected="one within a second of the first entry",
-            hint="ask again in a second; if that stays so, the log of the audit service tells why",
+            hint="ask again in a second; if that stays so, /readyz tells why",
         )
     return Published(row["size"], row["root"], row["note"])
 
 
 async def _read(connection: Connection, ranges: Sequence[Range], size: int) -> list[bytes]:
     """The hashes of these subtrees of the tree of `size` leaves."""
-    tiles = {tile: await _hashes(connection, tile) for tile in sorted(tiles_of(ranges, size))}
+    needed = sorted(tiles_of(ranges, size))
+    tiles = dict(zip(needed, await _contents(connection, needed), strict=True))
     return [hash_of(found, tiles, size) for found in ranges]
 
 
-async def _hashes(connection: Connection, tile: Tile) -> list[bytes]:
-    first, end = tile.first, tile.first + tile.width
-    if tile.level is None:
-        raise ValueError("a bundle has no hashes")
-    if tile.level == 0:
-        rows = await connection.fetch(SQL["leaf_hashes"], first, end)
-    else:
-        rows = await connection.fetch(SQL["tile_roots"], tile.level - 1, first, end)
-    _complete(tile, rows)
-    return [row[0] for row in rows]
+async def _contents(connection: Connection, tiles: Sequence[Tile]) -> list[bytes]:
+    """What proofs need of tiles of hashes: of full ones all nodes below the root, of open ones the hashes."""
+    found = await _select(connection, "tile_contents", tiles)
+    # Made full by a process that did not keep nodes yet.
+    unkept = [place for place, tile in enumerate(tiles) if tile.full and not found[place]]
+    hashes = await _select(connection, "tile_hashes", [tiles[place] for place in unkept])
+    for place, content in zip(unkept, hashes, strict=True):
+        _complete(tiles[place], len(content) // HASH_SIZE)
+        found[place] = nodes_of(content)
+    for tile, content in zip(tiles, found, strict=True):
+        if not tile.full:
+            _complete(tile, len(content) // HASH_SIZE)
+    return found
 
 
-def _complete(tile: Tile, rows: Sequence[asyncpg.Record]) -> None:
-    if len(rows) != tile.width:
+async def _select(connection: Connection, statement: str, tiles: Sequence[Tile]) -> list[bytes]:
+    if not tiles:
+        return []
+    rows = await connection.fetch(
+        SQL[statement],
+        [tile.level for tile in tiles],
+        [tile.first for tile in tiles],
+        [tile.first + tile.width for tile in tiles],
+    )
+    return [row[0] or b"" for row in rows]
+
+
+def _complete(tile: Tile, count: int) -> None:
+    if count != tile.width:
         raise damaged(
-            f"{tile.path} cannot be read whole", expected=f"{tile.width} of {WIDTH}", actual=f"{len(rows)} rows"
+            f"{tile.path} cannot be read whole", expected=f"{tile.width} of {WIDTH}", actual=f"{count} hashes"
         )
+
+
+def _no_proof(what: str, published: bytes, actual: bytes) -> Transient:
+    return damaged(
+        what,
+        expected=f"published root {published.hex()}",
+        actual=f"from entries and tiles {actual.hex()}",
+        hint="muniment audit verify names the first entry that was changed, and where",
+    )
 
 
 def _no_entry(what: str, expected: str, actual: object) -> NotFound:

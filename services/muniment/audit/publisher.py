@@ -21,7 +21,7 @@ from muniment.audit.keyring import Keyring, Signing
 from muniment.audit.merkle import EMPTY_ROOT, leaf_hash
 from muniment.audit.note import Checkpoint, open_note, sign
 from muniment.audit.store import damaged
-from muniment.audit.tiles import MAX_LEVEL, WIDTH, Full, Growing, Tile, changed_edge, edge, hashes_at, wrap
+from muniment.audit.tiles import MAX_LEVEL, WIDTH, Full, Growing, Tile, changed_edge, edge, hashes_at, nodes_of, wrap
 from muniment.contracts.errors import Rejected, Transient
 from muniment.ports.clock import Clock
 from muniment.runtime import stop_point
@@ -70,6 +70,8 @@ class Publisher:
         self._one_at_a_time = asyncio.Lock()
         self.shown: tuple[int, str] | None = None
         """The newest checkpoint that this process has shown: its size and its note, without cosignatures."""
+        self.trouble: Exception | None = None
+        """What the last try to publish failed with; None if it did not."""
         self._edge: Growing | None = None
         """The edge of the tree as last published by this process; None where that is not known for certain."""
 
@@ -83,8 +85,7 @@ class Publisher:
             self._woken.clear()
             pause = SPACING_S
             try:
-                while await self.publish():
-                    pass
+                await self._publish_all()
             except Transient as error:
                 if error.code not in _LOUD:
                     raise
@@ -96,6 +97,15 @@ class Publisher:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._woken.wait()
+
+    async def _publish_all(self) -> None:
+        try:
+            while await self.publish():
+                pass
+        except Exception as error:
+            self.trouble = error
+            raise
+        self.trouble = None
 
     async def publish(self) -> bool:
         """Publish a checkpoint of what is appended; whether there is still more.
@@ -165,7 +175,7 @@ class Publisher:
             full = [one for row in rows for one in growing.add(row["data"], row["leaf_hash"])]
             root = rows[-1]["root_hash"]
             await asyncio.gather(*(self._bucket.put(one.tile, one.content) for one in full))
-            all_full += [Full(one.tile, b"", one.root) for one in full]
+            all_full += [one if one.root is not None else Full(one.tile, b"", None) for one in full]
         if growing.root() != root:
             raise damaged(
                 f"the entries do not give the root that was written with entry {end - 1}",
@@ -266,14 +276,12 @@ def _check(rows: Sequence[asyncpg.Record], first: int, end: int) -> None:
 async def _record(connection: Connection, size: int, root: bytes, note: str, full: Sequence[Full]) -> None:
     """Write the checkpoint, with the roots of the tiles that it makes full. From here on it counts as published."""
     tiles = [(one.tile.level, one.tile.index, one.root) for one in full if one.root is not None]
+    nodes = [nodes_of(one.content) for one in full if one.root is not None]
     try:
         async with connection.transaction():
-            await connection.execute(
-                SQL["insert_tile_roots"],
-                [level for level, _, _ in tiles],
-                [index for _, index, _ in tiles],
-                [root for _, _, root in tiles],
-            )
+            levels, indexes = [level for level, _, _ in tiles], [index for _, index, _ in tiles]
+            await connection.execute(SQL["insert_tile_nodes"], levels, indexes, nodes)
+            await connection.execute(SQL["insert_tile_roots"], levels, indexes, [root for _, _, root in tiles])
             await connection.execute(SQL["insert_checkpoint"], size, root, note)
     except asyncpg.UniqueViolationError as error:
         raise Transient(

@@ -136,6 +136,22 @@ def fold(hashes: Sequence[bytes]) -> bytes:
     return row[0]
 
 
+def nodes_of(hashes: bytes) -> bytes:
+    """All hashes of a full tile's subtree below its root: the tile's own 256, the 128 over each two of them, ..., 2."""
+    row = [hashes[place : place + HASH_SIZE] for place in range(0, len(hashes), HASH_SIZE)]
+    nodes = [*row]
+    while len(row) > 2:
+        row = [node_hash(left, right) for left, right in zip(row[::2], row[1::2], strict=True)]
+        nodes += row
+    return b"".join(nodes)
+
+
+def node_of(nodes: bytes, first: int, count: int) -> bytes:
+    """The hash over `count` (1, 2, 4, ..., 128) of a full tile's hashes from `first` (a multiple of it) on."""
+    place = HASH_SIZE * (2 * WIDTH - 2 * WIDTH // count + first // count)
+    return nodes[place : place + HASH_SIZE]
+
+
 @dataclass(frozen=True, slots=True)
 class Full:
     """A tile or bundle that has just become full. `root` is that of the tile's subtree, None for a bundle."""

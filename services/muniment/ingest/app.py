@@ -12,7 +12,14 @@ from muniment.contracts import topics
 from muniment.ingest import stages
 from muniment.ingest.cleaning import Cleaning
 from muniment.ingest.files import FileFinder
-from muniment.ingest.handlers import AvailableHandler, RejectedHandler, StageHandler, TrainingCompletedHandler
+from muniment.ingest.handlers import (
+    AvailableHandler,
+    DamagedHandler,
+    RejectedHandler,
+    RestoredHandler,
+    StageHandler,
+    TrainingCompletedHandler,
+)
 from muniment.ingest.http import router, sweep_router
 from muniment.ingest.intake import Intake
 from muniment.ingest.refusals import Refusals
@@ -40,6 +47,8 @@ def routing_table(
         Route(topics.MODEL_REJECTED, RejectedHandler(store, waiters, stages.of_rejected)),
         Route(topics.REGISTRY_CHANGED, StageHandler(store, waiters, stages.of_registry_change)),
         Route(topics.VERSION_AVAILABLE, AvailableHandler(store, waiters, stages.of_available)),
+        Route(topics.INTEGRITY_VIOLATED, DamagedHandler(store)),
+        Route(topics.INTEGRITY_RESTORED, RestoredHandler(store)),
     )
 
 

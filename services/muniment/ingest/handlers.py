@@ -10,6 +10,7 @@ from muniment.contracts.errors import Conflict
 from muniment.contracts.events import ModelRejected, ModelTrained, TrainingCompleted, VersionAvailable
 from muniment.contracts.identity import Author, check_operator
 from muniment.contracts.ids import PublicationId, publication_id_of
+from muniment.contracts.integrity import IntegrityRestored, IntegrityViolated
 from muniment.contracts.model import Payload
 from muniment.ingest import announcements, domain, stages
 from muniment.ingest.domain import Declaration, Refusal
@@ -151,6 +152,36 @@ class RejectedHandler(StageHandler[ModelRejected]):
         doubted = [item.data.publication_id for item, _ in items if item.data.stage == "validation"]
         if doubted:
             await self.store.forget_held_by_rejected(tx.connection, doubted)
+
+
+class DamagedHandler(SimpleHandler[IntegrityViolated]):
+    """Held bytes that are damaged are not relied on: the next publication of them brings good ones, and so repairs."""
+
+    idempotent = True
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def apply(self, tx: Tx, items: Sequence[tuple[Incoming[IntegrityViolated], None]]) -> None:
+        """Forget where they are."""
+        places = {(item.data.sha256, item.data.location.version_id) for item, _ in items}
+        await self._store.forget_damaged(tx.connection, sorted(places))
+
+
+class RestoredHandler(SimpleHandler[IntegrityRestored]):
+    """Good bytes with a damaged one's digest are held again, where they are now."""
+
+    idempotent = True
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def apply(self, tx: Tx, items: Sequence[tuple[Incoming[IntegrityRestored], None]]) -> None:
+        """Forget the damaged place, learn the good one."""
+        told = [item.data for item, _ in items]
+        before = {(one.sha256, one.previous.version_id) for one in told if one.previous != one.location}
+        await self._store.forget_damaged(tx.connection, sorted(before))
+        await self._store.hold(tx.connection, told)
 
 
 class AvailableHandler(StageHandler[VersionAvailable]):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from muniment.contracts.events import ObjectLocation, StagedFile, VersionFile
 from muniment.contracts.identity import Author
 from muniment.contracts.ids import PublicationId
+from muniment.contracts.integrity import IntegrityRestored
 from muniment.ingest.domain import Declaration
 from muniment.ingest.records import Draft, NewPublication, Publication, Upload
 from muniment.ingest.stages import RANK, Advance, Stage
@@ -196,7 +197,13 @@ class Store:
         """They are there no longer."""
         await self.pool.execute(SQL["forget_held"], sha256, version_id)
 
-    async def hold(self, connection: Connection, files: Sequence[VersionFile]) -> None:
+    async def forget_damaged(self, connection: Connection, places: Sequence[tuple[str, str]]) -> None:
+        """They are there (digest, version-id) no longer, or are others."""
+        await connection.execute(
+            SQL["forget_damaged"], [sha256 for sha256, _ in places], [version_id for _, version_id in places]
+        )
+
+    async def hold(self, connection: Connection, files: Sequence[VersionFile | IntegrityRestored]) -> None:
         """Learn where committed bytes are."""
         by_digest = sorted({file.sha256: file for file in files}.values(), key=lambda file: file.sha256)
         await connection.execute(

@@ -93,6 +93,7 @@ def build(deps: Deps) -> Built:
         tasks=(
             Keeper(deps.pool, deps.blobs, deps.clock, settings.retention_margin_s, scrub.lost).run,
             scrub.scrubber.run,
+            scrub.manifests.run,
         ),
     )
 

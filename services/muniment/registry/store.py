@@ -20,6 +20,7 @@ POINTERS = load_queries("muniment.registry", "pointers")
 RELEASES = load_queries("muniment.registry", "releases")
 LINEAGE = load_queries("muniment.registry", "lineage")
 SCRUBBING = load_queries("muniment.registry", "scrubbing")
+MANIFESTS = load_queries("muniment.registry", "manifest_scrubbing")
 SIGNATURES = load_queries("muniment.registry", "signatures")
 
 

@@ -75,7 +75,8 @@ async def _server(credentials: Path) -> list[Finding] | None:
         url = json.loads(await asyncio.to_thread(credentials.read_text, "utf-8"))["url"]
         async with httpx2.AsyncClient(timeout=5, trust_env=False) as client:
             answer = await client.get(f"{url}/readyz")
-        checks: dict[str, dict[str, Any]] = answer.json()["checks"]
+        told = answer.json()
+        checks: dict[str, dict[str, Any]] = {**told["checks"], **told.get("notes", {})}
     except (OSError, ValueError, KeyError, httpx2.HTTPError):
         return None
     server = [_ok("server", url)]

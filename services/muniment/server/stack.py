@@ -27,7 +27,7 @@ from muniment.ports.blobs import BlobStore
 from muniment.ports.clock import SystemClock
 from muniment.runtime.delivery.http import dead_letter_router
 from muniment.runtime.delivery.processor import Processor
-from muniment.runtime.delivery.refused_requests import audited_refusals
+from muniment.runtime.delivery.refused_requests import RefusalSums, audited_refusals
 from muniment.runtime.delivery.relay import Relay
 from muniment.runtime.delivery.subscriber import Subscriber
 from muniment.runtime.delivery.transaction import Transactions
@@ -100,6 +100,7 @@ async def running_stack(
         stack.push_async_callback(loops.stop)
         for one in started:
             loops.add(f"{one.service.name}: relay", one.relay.run)
+            loops.add(f"{one.service.name}: refusals", RefusalSums(one.transactions).run)
             for task in one.built.tasks:
                 loops.add(f"{one.service.name}: {getattr(task, '__qualname__', 'task')}", task)
         loops.add("topic watch", _topic_watch(settings, endpoints, wanted, layout, started, metrics).run)
@@ -114,9 +115,9 @@ async def running_stack(
         await broker.start()
         listener = _listen(settings.http.host, settings.http.port)
         checks = ready_checks(endpoints, identity_pool, blobs, settings.s3.bucket)
-        loops.watch(
-            await stack.enter_async_context(serving(listener, routers_of(started, identity), identity, checks, metrics))
-        )
+        notes = {name: note for one in started for name, note in one.built.notes.items()}
+        routers = routers_of(started, identity)
+        loops.watch(await stack.enter_async_context(serving(listener, routers, identity, checks, notes, metrics)))
         host, port = listener.getsockname()[:2]
         url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         for one in started:

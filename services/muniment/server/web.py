@@ -48,6 +48,7 @@ async def serving(
     routers: Sequence[APIRouter],
     identity: Authenticator,
     ready: Mapping[str, Callable[[], Awaitable[None]]],
+    notes: Mapping[str, Callable[[], Awaitable[None]]],
     metrics: Metrics,
 ) -> AsyncIterator[asyncio.Task[None]]:
     """The task that serves until the block ends; then requests in flight get 10 s, and all connections end."""
@@ -56,6 +57,7 @@ async def serving(
         routers=routers,
         identity=identity,
         ready=ready,
+        notes=notes,
         metrics=metrics,
         asyncapi=ASYNCAPI.read_bytes(),
     )

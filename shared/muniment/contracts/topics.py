@@ -136,7 +136,7 @@ INTEGRITY_VIOLATED: Final = Topic(
     integrity.IntegrityViolated,
     "committed bytes are damaged or gone",
     producers=(REGISTRY,),
-    consumers=(NOTIFIER, "operators"),
+    consumers=(INGEST, NOTIFIER, "operators"),
     audience="outward",
     retention_ms=30 * DAY_MS,
 )
@@ -145,7 +145,7 @@ INTEGRITY_RESTORED: Final = Topic(
     integrity.IntegrityRestored,
     "good bytes are in the place of damaged ones",
     producers=(REGISTRY,),
-    consumers=(NOTIFIER, "operators"),
+    consumers=(INGEST, NOTIFIER, "operators"),
     audience="outward",
     retention_ms=30 * DAY_MS,
 )

@@ -19,17 +19,24 @@ Check = Callable[[], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the checks found; `checks` is ready for JSON."""
+    """What the checks and notes found, ready for JSON."""
 
     ready: bool
     checks: dict[str, dict[str, Any]]
+    notes: dict[str, dict[str, Any]]
 
 
 class Readiness:
-    """Runs the checks. Callers that ask at the same time share one round, so probes cannot pile up on a sick part."""
+    """Runs the checks. Callers that ask at the same time share one round, so probes cannot pile up on a sick part.
 
-    def __init__(self, checks: Mapping[str, Check], *, deadline_s: float = DEADLINE_S) -> None:
+    Notes are asked likewise and told, and make nothing unready: a process that left would mend none of it.
+    """
+
+    def __init__(
+        self, checks: Mapping[str, Check], notes: Mapping[str, Check] | None = None, *, deadline_s: float = DEADLINE_S
+    ) -> None:
         self._checks = dict(checks)
+        self._notes = dict(notes or {})
         self._deadline_s = deadline_s
         self._round: asyncio.Task[Report] | None = None
 
@@ -40,9 +47,11 @@ class Readiness:
         return await asyncio.shield(self._round)
 
     async def _run(self) -> Report:
-        found = await asyncio.gather(*(self._one(check) for check in self._checks.values()))
-        checks = dict(zip(self._checks, found, strict=True))
-        return Report(all(one["ok"] for one in found), checks)
+        asked = (*self._checks.values(), *self._notes.values())
+        found = await asyncio.gather(*map(self._one, asked))
+        checks = dict(zip(self._checks, found, strict=False))
+        notes = dict(zip(self._notes, found[len(checks) :], strict=True))
+        return Report(all(one["ok"] for one in checks.values()), checks, notes)
 
     async def _one(self, check: Check) -> dict[str, Any]:
         started = time.perf_counter()

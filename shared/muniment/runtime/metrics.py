@@ -43,6 +43,12 @@ class Metrics:
         self.damaged_files = self._gauge("damaged_files", "files of versions and releases whose bytes are damaged")
         self.scrub_oldest = self._gauge("scrub_oldest_seconds", "how long ago the bytes were read that wait longest")
         self.audit_chain_size = self._gauge("audit_chain_size", "entries in the audit log")
+        self.audit_publish_lag = self._gauge(
+            "audit_publish_lag_seconds", "how long the oldest entry waits that no checkpoint covers"
+        )
+        self.audit_lock_rest = self._gauge(
+            "audit_lock_rest_seconds", "time left of the lock of the log's full tiles that ends first"
+        )
         self.topic_drift = self._gauge("topic_drift", "settings of a topic that differ from what must hold", "topic")
         self.audit_verify_failures = self._counter("audit_verify_failures", "verifications of the log that failed")
         self.audit_cosignatures = self._counter(

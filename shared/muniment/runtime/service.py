@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from muniment.ports.blobs import BlobStore
@@ -45,6 +45,8 @@ class Built:
     router: APIRouter | None = None
     tasks: tuple[Callable[[], Awaitable[None]], ...] = ()
     """Loops that run until they are cancelled; one that ends or raises stops the process with an error."""
+    notes: Mapping[str, Callable[[], Awaitable[None]]] = field(default_factory=dict)
+    """What `/readyz` tells beside its checks: each raises what an operator should know, and makes nothing unready."""
 
 
 @dataclass(frozen=True, slots=True)

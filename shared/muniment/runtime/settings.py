@@ -200,12 +200,26 @@ class AuditSettings(Section):
     """The log's own bucket, for one log alone; made with object lock."""
     retention_s: Annotated[int, Field(ge=1)] = 10 * 365 * 24 * 3600
     """How long full tiles and entries are locked there."""
+    extend_below: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """A lock is extended by another retention when less than this part of a retention is left of it."""
+    alarm_below: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """A lock that has less than this part left rings an alarm: it should have been extended."""
+    checkpoints_kept: Annotated[int, Field(ge=100)] = 10_000
+    """So many of the newest checkpoints stay in Postgres, whatever their age."""
+    checkpoints_hourly_days: Annotated[int, Field(ge=0, le=36_500)] = 30
+    """Of older ones the last of each hour stays for so many days, from then on the last of each day."""
     signing_keys: SecretStr | None = None
     """The log's keys, oldest first: 32-byte Ed25519 seeds in base64, apart by white space or commas. None: a key file
     in the data folder, made on first start."""
     witnessing: WitnessingSettings = WitnessingSettings()
     continues: Path | None = None
     """The end of an older log, as `muniment audit close-log` wrote it: a log that begins has it in its first entry."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> AuditSettings:
+        if self.alarm_below >= self.extend_below:
+            raise ValueError("audit_alarm_too_early: alarm_below must be less than extend_below")
+        return self
 
 
 class SmtpSettings(Section):

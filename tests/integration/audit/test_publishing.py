@@ -167,7 +167,7 @@ async def damage(bench: Bench, log: Log, statement: str, *arguments: Any) -> Non
     """Change the tables as their owner might."""
     async with log.superuser() as session:
         for table in ("entry", "checkpoint", "tile_root"):
-            await session.execute(f"ALTER TABLE {table} DISABLE TRIGGER only_added_to")
+            await session.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
         await session.execute(statement, *arguments)
 
 

@@ -191,6 +191,8 @@ EVENTS: Final[dict[tuple[str, str], Entries]] = {
     ("ingest", "model-rejected"): _STAGE,
     ("ingest", "registry-changed"): _STAGE,
     ("ingest", "version-available"): _STAGE,
+    ("ingest", "integrity-violated"): "is itself the announcement of an operation with an entry; it corrects a hint",
+    ("ingest", "integrity-restored"): "is itself the announcement of an operation with an entry; it corrects a hint",
     ("checksum-validator", "model-trained"): ("validation.passed",),
     ("registry", "model-validated"): ("model.created", "branch.created", "version.committed"),
     ("registry", "deployment-reported"): ("deployment.reported",),

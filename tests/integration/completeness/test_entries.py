@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 from muniment.contracts import topics
 from muniment.contracts.cloudevent import CloudEvent, encode
+from muniment.runtime.delivery import refusal_rules, refused_requests
+from muniment.runtime.delivery.refused_requests import RefusalSums
 from muniment.runtime.settings import Settings
 from muniment.sdk.event import deployment_reported, new_publisher_key
 
@@ -241,6 +245,28 @@ async def test_every_refused_attempt_at_a_protected_thing_leaves_one_entry(whole
         assert [(entry["action"], entry["outcome"]) for entry in entries] == [(action, "refused")], f"{method} {path}"
         complete(entries[0], "muniment|admin" if who == "root" else f"muniment|{who}")
         assert code in entries[0]["reason"] or action.startswith(("baseline", "version"))
+
+
+async def test_a_caller_who_hammers_at_a_shut_door_makes_few_entries_and_each_attempt_counts(
+    whole: Whole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minute = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)
+    monkeypatch.setattr(refused_requests, "minute_of", lambda _: minute)
+    before = await whole.entries()
+    for _ in range(refusal_rules.ONE_BY_ONE + 7):
+        await whole.ask("GET", "/audit/entries", as_="rae", status=(403,))
+    await whole.ask("GET", "/audit/entries", as_="ada", status=(403,))  # another caller has entries of their own
+    monkeypatch.setattr(refused_requests, "ended_before", lambda _: minute + refusal_rules.WINDOW)
+    for one in whole.services.values():
+        await RefusalSums(one.transactions).tell()
+        assert await RefusalSums(one.transactions).tell() == 0
+    entries = await whole.new(before)
+    assert [entry["operator"] for entry in entries].count("muniment|ada") == 1
+    hers = [entry for entry in entries if entry["operator"] == "muniment|rae"]
+    assert len(hers) == refusal_rules.ONE_BY_ONE + 1
+    assert {"path": "count", "after": 7} in hers[-1]["changes"]
+    assert hers[-1]["outcome"] == "refused"
+    assert "role_missing: 7 more" in hers[-1]["reason"]
 
 
 async def test_every_consumed_event_leaves_its_entries_and_each_entry_one_leaf(whole: Whole) -> None:

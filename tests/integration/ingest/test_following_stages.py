@@ -19,6 +19,7 @@ from muniment.contracts.events import (
     ValidationProgressed,
     VersionAvailable,
 )
+from muniment.contracts.integrity import IntegrityRestored, IntegrityViolated
 from muniment.contracts.model import Payload
 from muniment.ingest import waiting as waiting_module
 from muniment.ingest.waiting import settled
@@ -267,3 +268,33 @@ async def test_waiting_ends_when_time_is_up(ingest: Ingest, trained: str) -> Non
     assert publication is not None
     assert publication.stage == "trained"
     assert await settled(ingest.store, ingest.waiters, "00000000-0000-5000-8000-00000000000f", wait_s=5) is None
+
+
+def integrity(kind: type[IntegrityViolated] | type[IntegrityRestored], **more: Any) -> Payload:
+    held = {"path": "model.bin", "version": {"number": 4, "id": VERSION}}
+    said = declared(DATA)
+    return kind.model_validate(
+        {
+            "model": "digits",
+            "operator": "muniment|registry",
+            "sha256": said["sha256"],
+            "size": said["size"],
+            "files": [held],
+            **more,
+        }
+    )
+
+
+async def test_damaged_bytes_are_not_relied_on_and_restored_ones_are(ingest: Ingest, trained: str) -> None:
+    """Otherwise the first publication that would bring good bytes is told that they are held, and is rejected."""
+    await ingest.tell(available(trained))
+    assert await ingest.count("held_blob") == 1
+    wrong = {"code": "bytes_damaged", "expected": "x", "actual": "y", "hint": "z", "found_at": "2026-01-02T03:04:05Z"}
+    elsewhere = {**WHERE, "version_id": "v0"}
+    await ingest.tell(integrity(IntegrityViolated, location=elsewhere, **wrong), "i-0")
+    assert await ingest.count("held_blob") == 1, "another object with the digest"
+    await ingest.tell(integrity(IntegrityViolated, location=WHERE, **wrong), "i-1")
+    assert await ingest.count("held_blob") == 0
+    moved = {"location": {**WHERE, "version_id": "v2"}, "previous": WHERE, "restored_at": "2026-01-03T03:04:05Z"}
+    await ingest.tell(integrity(IntegrityRestored, **moved), "i-2")
+    assert await ingest.pool.fetchval("SELECT version_id FROM held_blob") == "v2"

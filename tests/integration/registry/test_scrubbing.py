@@ -375,3 +375,44 @@ async def test_the_pace_is_one_for_all_and_nothing_is_read_while_it_is_off(
     assert 3000 < await other.scrubber.step() <= 3600
     assert other.scrubber.metrics.scrubbed_bytes._value.get() == 0
     assert other.scrubber.metrics.scrub_oldest._value.get() < 600
+
+
+async def test_a_manifest_in_the_store_is_read_again_and_its_damage_is_told_once(
+    registry: Registry, replica: Callable[..., Scrubbing]
+) -> None:
+    first = await registry.commit(files={"model.bin": GOOD})
+    await registry.post("/models/digits/promote", as_="pam", ref="digits/1", reason="first")
+    await registry.post("/models/digits/releases", as_="pam", version="1.0.0", ref="digits/1")
+    await registry.commit()
+    one = replica()
+
+    async def walk() -> None:
+        await registry.post("/scrub/runs", status=202)
+        while await one.manifests.step():
+            pass
+
+    async def told() -> list[tuple[str, str]]:
+        events = [*await registry.sent(topics.INTEGRITY_VIOLATED), *await registry.sent(topics.INTEGRITY_RESTORED)]
+        return [(event["sha256"], event["files"][0]["path"]) for event in events]
+
+    assert not await one.manifests.step()
+    await walk()
+    assert await told() == []
+    rows = await registry.pool.fetch(
+        "SELECT id, manifest_bucket, manifest_key, manifest_version_id FROM version WHERE number = 1 UNION ALL "
+        "SELECT id, manifest_bucket, manifest_key, manifest_version_id FROM release"
+    )
+    ids = {row["id"].removeprefix("sha256:") for row in rows}
+    for row in rows:
+        registry.blobs.damage(Location(*list(row)[1:]))
+    await walk()
+    await walk()
+    assert sorted(await told()) == sorted((one, "(manifest)") for one in ids)
+    assert (await registry.get("/scrub"))["damaged_manifests"] == 2
+    assert len(await registry.audits("integrity.violated")) == 2
+    for row in rows:
+        registry.blobs.damage(Location(*list(row)[1:]))  # flipped back: the store has mended itself
+    await walk()
+    assert len(await registry.audits("integrity.restored")) == 2
+    assert (await registry.get("/scrub"))["damaged_manifests"] == 0
+    assert first["number"] == 1

@@ -7,8 +7,16 @@ from functools import cache
 
 import pytest
 
-from muniment.audit.proofs import Range, consistency_ranges, hash_of, inclusion_ranges, tiles_of
-from muniment.audit.tiles import MAX_LEVEL, Tile, fold, hashes_at
+from muniment.audit.proofs import (
+    Range,
+    consistency_ranges,
+    consistency_roots,
+    hash_of,
+    inclusion_ranges,
+    inclusion_root,
+    tiles_of,
+)
+from muniment.audit.tiles import MAX_LEVEL, Tile, fold, hashes_at, nodes_of
 
 LEAVES = [hashlib.sha256(b"\x00" + bytes([number])).digest() for number in range(130)]
 
@@ -55,7 +63,9 @@ def naive_subproof(m: int, first: int, end: int, *, whole: bool) -> list[bytes]:
 
 def read(ranges: list[Range], size: int) -> list[bytes]:
     levels = [LEAVES]
-    tiles = {tile: levels[tile.level or 0][tile.first : tile.first + tile.width] for tile in tiles_of(ranges, size)}
+    tiles = {
+        tile: b"".join(levels[tile.level or 0][tile.first : tile.first + tile.width]) for tile in tiles_of(ranges, size)
+    }
     return [hash_of(found, tiles, size) for found in ranges]
 
 
@@ -97,10 +107,11 @@ def test_a_large_tree_is_read_in_few_tiles(index: int, size: int) -> None:
     ranges = inclusion_ranges(index, size)
     wanted = tiles_of(ranges, size)
     assert len(wanted) <= 6
-    tiles: dict[Tile, list[bytes]] = {}
+    tiles: dict[Tile, bytes] = {}
     for tile in wanted:
-        tiles[tile] = levels[tile.level or 0][tile.first : tile.first + tile.width]
-        assert len(tiles[tile]) == tile.width
+        hashes = levels[tile.level or 0][tile.first : tile.first + tile.width]
+        assert len(hashes) == tile.width
+        tiles[tile] = nodes_of(b"".join(hashes)) if tile.full else b"".join(hashes)
     node, fn, sn = levels[0][index], index, size - 1  # RFC 9162 section 2.1.3.2
     for found in ranges:
         sibling = hash_of(found, tiles, size)
@@ -115,3 +126,20 @@ def test_a_large_tree_is_read_in_few_tiles(index: int, size: int) -> None:
     while len(row) > 1:
         row = [_hash(row[at], row[at + 1]) if at + 1 < len(row) else row[at] for at in range(0, len(row), 2)]
     assert (sn, node) == (0, row[0])
+
+
+def test_proofs_that_are_right_give_the_roots_and_no_changed_one_does() -> None:
+    for size in range(1, 131):
+        root = mth(0, size)
+        for index in range(size):
+            path = naive_path(index, 0, size)
+            assert inclusion_root(LEAVES[index], index, size, path) == root
+            for place in range(len(path)):
+                wrong = [*path[:place], bytes(32), *path[place + 1 :]]
+                assert inclusion_root(LEAVES[index], index, size, wrong) != root
+        for old in range(1, size):
+            path = [mth(part.first, part.end) for part in consistency_ranges(old, size)]
+            assert consistency_roots(old, size, mth(0, old), path) == (mth(0, old), root)
+            for place in range(len(path)):
+                wrong = [*path[:place], bytes(32), *path[place + 1 :]]
+                assert consistency_roots(old, size, mth(0, old), wrong) != (mth(0, old), root)

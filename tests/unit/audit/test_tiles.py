@@ -9,7 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muniment.audit.merkle import leaf_hash, root_of
-from muniment.audit.tiles import Full, Growing, Tile, changed_edge, completed, edge, parse_path, split_bundle, wrap
+from muniment.audit.tiles import (
+    Full,
+    Growing,
+    Tile,
+    changed_edge,
+    completed,
+    edge,
+    fold,
+    node_of,
+    nodes_of,
+    parse_path,
+    split_bundle,
+    wrap,
+)
 from muniment.contracts.errors import Rejected
 
 
@@ -114,3 +127,12 @@ def test_the_root_of_a_full_tile_is_the_hash_above() -> None:
     ]
     assert [(one.tile.path, len(one.content)) for one in full][1] == ("tile/0/000", 8192)
     assert growing.content(Tile(1, 0, 1)) == full[1].root == growing.root()
+
+
+def test_the_nodes_of_a_full_tile_are_the_roots_of_all_its_subtrees() -> None:
+    hashes = [hashlib.sha256(b"%d" % number).digest() for number in range(256)]
+    nodes = nodes_of(b"".join(hashes))
+    assert len(nodes) == 32 * 510
+    for count in (1, 2, 4, 8, 16, 32, 64, 128):
+        for first in range(0, 256, count):
+            assert node_of(nodes, first, count) == fold(hashes[first : first + count])

@@ -70,3 +70,14 @@ async def test_callers_at_the_same_time_share_one_round_and_the_next_gets_a_new_
 
 async def test_nothing_to_check_is_ready() -> None:
     assert (await Readiness({}).report()).ready
+
+
+async def test_a_note_is_told_and_makes_nothing_unready() -> None:
+    async def late() -> None:
+        raise OSError("late")
+
+    report = await Readiness({"postgres": ok}, {"audit": late, "other": ok}).report()
+    assert report.ready is True
+    assert set(report.checks) == {"postgres"}
+    assert report.notes["audit"]["why"] == "OSError: late"
+    assert report.notes["other"]["ok"] is True

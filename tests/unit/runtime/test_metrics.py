@@ -20,6 +20,8 @@ NAMES = {
     "muniment_damaged_files",
     "muniment_scrub_oldest_seconds",
     "muniment_audit_chain_size",
+    "muniment_audit_publish_lag_seconds",
+    "muniment_audit_lock_rest_seconds",
     "muniment_topic_drift",
     "muniment_audit_verify_failures",
     "muniment_audit_cosignatures",

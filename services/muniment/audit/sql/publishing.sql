@@ -12,14 +12,8 @@ SELECT pg_advisory_unlock(hashtextextended('muniment publisher of ' || current_s
 -- name: head_size
 SELECT max(size) FROM tree_head
 
--- name: published_size
-SELECT COALESCE(max(size), 0) FROM checkpoint
-
 -- name: newest_checkpoint
 SELECT size, root, note, published_at FROM checkpoint ORDER BY size DESC LIMIT 1
-
--- name: checkpoint_at
-SELECT size, root, note, published_at FROM checkpoint WHERE size = $1
 
 -- name: entries_between
 SELECT index, leaf_hash, root_hash, data FROM entry WHERE index >= $1 AND index < $2 ORDER BY index
@@ -27,8 +21,45 @@ SELECT index, leaf_hash, root_hash, data FROM entry WHERE index >= $1 AND index 
 -- name: root_at
 SELECT root_hash FROM entry WHERE index = $1 - 1
 
--- name: leaf_hashes
-SELECT leaf_hash FROM entry WHERE index >= $1 AND index < $2 ORDER BY index
+-- name: roots_at
+SELECT index + 1 AS size, root_hash FROM entry WHERE index = ANY($1::bigint[])
+
+-- name: tile_contents
+-- Of each tile (level, first hash, end) in one value: of a full one all nodes below its root, null where they are not
+-- kept; of an open one its hashes.
+SELECT CASE
+    WHEN stop - first = 256 THEN (
+        SELECT nodes FROM tile_nodes WHERE tile_nodes.level = wanted.level AND index = first / 256
+    )
+    WHEN level = 0 THEN (
+        SELECT string_agg(leaf_hash, ''::bytea ORDER BY index) FROM entry WHERE index >= first AND index < stop
+    )
+    ELSE (
+        SELECT string_agg(root, ''::bytea ORDER BY index) FROM tile_root
+        WHERE tile_root.level = wanted.level - 1 AND index >= first AND index < stop
+    )
+END
+FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS wanted (level, first, stop, place)
+ORDER BY place
+
+-- name: tile_hashes
+-- The hashes of each tile in one value.
+SELECT CASE
+    WHEN level = 0 THEN (
+        SELECT string_agg(leaf_hash, ''::bytea ORDER BY index) FROM entry WHERE index >= first AND index < stop
+    )
+    ELSE (
+        SELECT string_agg(root, ''::bytea ORDER BY index) FROM tile_root
+        WHERE tile_root.level = wanted.level - 1 AND index >= first AND index < stop
+    )
+END
+FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS wanted (level, first, stop, place)
+ORDER BY place
+
+-- name: newest_with_entry
+SELECT newest.size, newest.root, newest.note, entry.data
+FROM (SELECT size, root, note FROM checkpoint ORDER BY size DESC LIMIT 1) AS newest
+LEFT JOIN entry ON entry.index = $1
 
 -- name: tile_roots
 SELECT root FROM tile_root WHERE level = $1 AND index >= $2 AND index < $3 ORDER BY index
@@ -36,14 +67,14 @@ SELECT root FROM tile_root WHERE level = $1 AND index >= $2 AND index < $3 ORDER
 -- name: insert_tile_roots
 INSERT INTO tile_root (level, index, root) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
 
+-- name: insert_tile_nodes
+INSERT INTO tile_nodes (level, index, nodes) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])
+
 -- name: insert_checkpoint
 INSERT INTO checkpoint (size, root, note) VALUES ($1, $2, $3)
 
 -- name: index_of_event
 SELECT index FROM entry WHERE event_id = $1
-
--- name: entry_data
-SELECT data FROM entry WHERE index = $1
 
 -- name: origin
 SELECT origin FROM log_identity

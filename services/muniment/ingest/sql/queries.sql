@@ -153,6 +153,11 @@ ON CONFLICT (sha256) DO NOTHING
 -- name: forget_held
 DELETE FROM held_blob WHERE sha256 = $1 AND version_id = $2
 
+-- name: forget_damaged
+DELETE FROM held_blob
+USING unnest($1::text[], $2::text[]) AS damaged (sha256, version_id)
+WHERE held_blob.sha256 = damaged.sha256 AND held_blob.version_id = damaged.version_id
+
 -- name: forget_held_by_rejected
 -- A rejected publication may have been rejected for bytes that are damaged: the next one is to upload them anew.
 DELETE FROM held_blob WHERE (sha256, version_id) IN (

@@ -57,7 +57,7 @@ class Damages:
                 return False
             cause = cause_of(object_id, rfc3339(tx.now))
             for held in by_model(await tx.connection.fetch(SCRUBBING["holders"], object_id, MAX_HOLDERS)):
-                self._tell(tx, row, damage, held, cause)
+                self.tell(tx, row, damage, held, cause)
         log.error("committed bytes are damaged", code=damage.code, expected=damage.expected, actual=damage.actual)
         return True
 
@@ -74,7 +74,8 @@ class Damages:
                 tell_restored(tx, row, location_of(row), holders, SERVICE, cause)
 
     @staticmethod
-    def _tell(tx: Tx, row: Any, damage: Damage, held: Holders, cause: Cause) -> None:
+    def tell(tx: Tx, row: Any, damage: Damage, held: Holders, cause: Cause) -> None:
+        """Tell a model of damage to what it holds; `row` is that of the object."""
         first = held.files[0]
         ref = f"{held.model}@{first.release}" if first.release else f"{held.model}/{first.version.number}"
         event = IntegrityViolated(

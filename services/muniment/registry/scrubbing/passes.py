@@ -14,7 +14,7 @@ from muniment.contracts.model import Payload, Word, rfc3339
 from muniment.registry.names import plain
 from muniment.registry.references import find_model
 from muniment.registry.scrubbing.rules import SMALL, by_model, cycle_rate, damage_json
-from muniment.registry.store import SCRUBBING
+from muniment.registry.store import MANIFESTS, SCRUBBING
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.runtime.http.pages import Page
 from muniment.runtime.settings import ScrubSettings
@@ -56,6 +56,7 @@ class Passes:
             "oldest_s": row["oldest_s"],
             "damaged_objects": row["damaged_objects"],
             "damaged_files": await pool.fetchval(SCRUBBING["damaged_files"]),
+            "damaged_manifests": await pool.fetchval(MANIFESTS["damaged"]),
             "waiting": row["waiting"],
             "last_error": row["last_error"],
             "runs": [plain(run) for run in runs],

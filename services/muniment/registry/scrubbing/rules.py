@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from muniment.contracts.errors import Conflict
@@ -19,6 +20,15 @@ REST: Final = 0.1
 """Part of a cycle for which bytes that were just read are left alone; the rest of it is for reading all of them."""
 SLOWEST: Final = 4 * 1024**2
 """An object that is being read is read at this rate at least: a lease is not held for days. The rest is pausing."""
+
+
+MANIFEST: Final = "(manifest)"
+"""In the place of a file's path where it is the manifest that is damaged."""
+
+
+def round_due(finished_at: datetime, cycle_s: float, now: datetime) -> bool:
+    """Whether manifests are to be read again: so that each is, with the reading's own time, once in a cycle."""
+    return now >= finished_at + timedelta(seconds=(1 - REST) * cycle_s)
 
 
 def cycle_rate(cost: int, cycle_s: float, at_most: float, oldest_s: float | None = None) -> float:
@@ -87,6 +97,8 @@ def damage_json(row: Row) -> dict[str, Any] | None:
 
 def repair_hint(ref: str, path: str) -> str:
     """What one does about a damaged file."""
+    if path == MANIFEST:
+        return f"the text is safe in the database; look at the store, then read it again: muniment scrub run ({ref})"
     return f"put the bytes back: muniment scrub repair {ref} {path} --from FILE; an admin may --force"
 
 

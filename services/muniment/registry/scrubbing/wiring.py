@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from muniment.ports.blobs import Location
 from muniment.registry.bytes_check import CommittedBytes
 from muniment.registry.scrubbing.damages import Damages
+from muniment.registry.scrubbing.manifests import ManifestScrubber
 from muniment.registry.scrubbing.passes import Passes
 from muniment.registry.scrubbing.reading import Pace, PacedReader
 from muniment.registry.scrubbing.repairs import Repairs
@@ -21,6 +22,7 @@ class Scrubbing:
     """The parts of one process."""
 
     scrubber: Scrubber
+    manifests: ManifestScrubber
     damages: Damages
     passes: Passes
     replacing: Replacing
@@ -47,4 +49,5 @@ def scrubbing(deps: Deps) -> Scrubbing:
     scrubber = Scrubber(deps.transactions, committed, damages, repairs, reader, settings.scrub, deps.metrics)
     passes = Passes(deps.transactions, settings.scrub, scrubber.wake)
     replacing = Replacing(deps.pool, deps.blobs, repairs, deps.settings.s3.bucket, deps.settings.ingest.upload_expiry_s)
-    return Scrubbing(scrubber, damages, passes, replacing)
+    manifests = ManifestScrubber(deps.transactions, committed, damages, reader, settings.scrub, deps.metrics)
+    return Scrubbing(scrubber, manifests, damages, passes, replacing)

@@ -26,7 +26,7 @@ up = Command(
 )
 demo = Command(
     "muniment demo",
-    "Train two small models, publish them and follow each event through the whole pipeline, to a webhook and an e-mail.",
+    "Train two small models, publish them, and follow each event through the pipeline, to a webhook and an e-mail.",
     example="muniment demo",
 )
 run = Command(

@@ -36,6 +36,7 @@ def build_app(
     routers: Sequence[APIRouter],
     identity: Authenticator,
     ready: Mapping[str, Check],
+    notes: Mapping[str, Check] | None = None,
     metrics: Metrics,
     title: str = "Muniment",
     schemas: Traversable | None = None,
@@ -46,7 +47,8 @@ def build_app(
     """The application: `routers` under `/api/v1`, beside /healthz, /readyz, /version, /metrics, /schemas and
     /openapi.json.
 
-    `ready` are the checks of /readyz; `schemas` the folder of event schemas (that of muniment.contracts unless given);
+    `ready` are the checks of /readyz, `notes` what it tells beside them; `schemas` the folder of event schemas (that
+    of muniment.contracts unless given);
     `max_body_bytes` the largest body, but for a route that says `openapi_extra={"x-max-body-bytes": N}`;
     `open_paths` what may be answered without a token. Whoever serves it sets `app.state.stopping` before the server
     stops: answers without an end then come to one. Raises `Misconfigured`: `route_unguarded`, `operation_repeated`.
@@ -64,7 +66,7 @@ def build_app(
     app.state.stopping = asyncio.Event()
     for kind in (MunimentError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer_problem)
-    app.include_router(_always(version, Readiness(ready), metrics, _documents(schemas), asyncapi))
+    app.include_router(_always(version, Readiness(ready, notes), metrics, _documents(schemas), asyncapi))
     for router in routers:
         app.include_router(router, prefix=PREFIX)
     check_guarded(app, open_paths)
@@ -95,9 +97,10 @@ def _always(
 
     @routes.get("/readyz")
     async def readyz() -> Response:
-        """Every part this process needs answers; 503 names those that do not, and why."""
+        """Every part this process needs answers; 503 names those that do not, and why. `notes`: what else is wrong."""
         report = await readiness.report()
-        return JSONResponse({"ready": report.ready, "checks": report.checks}, 200 if report.ready else 503)
+        found = {"ready": report.ready, "checks": report.checks, "notes": report.notes}
+        return JSONResponse(found, 200 if report.ready else 503)
 
     @routes.get("/version")
     async def version_of_server() -> Response:
