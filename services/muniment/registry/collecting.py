@@ -76,7 +76,7 @@ class Collecting:
     async def collect(self, wanted: Collection, by: Principal, cause: Cause) -> dict[str, Any]:
         """Free a bounded number of objects, or tell which it would be; `next` is the `after` of the next request.
 
-        `kept` counts those that a commit or a lock in the store has saved at the last moment. Two audit entries a batch.
+        `kept` counts those that a commit or a lock in the store has saved at the last moment. Two entries a batch.
         """
         tally = _Tally([])
         after, seen, more = wanted.after, 0, True

@@ -4,9 +4,9 @@ What is left there: copies that a release was to have, and bytes that were locke
 never recorded (an unknown parent, a crash that nobody tried again). Uploads that were never locked are ingest's, whose
 sweep knows the publications that are running.
 
-Places: `blobs/sha256/` and `releases/blobs/` of the models' bucket and of every track's own. What goes has to pass all:
+Places: `blobs/sha256/` and `releases/blobs/` of the models' bucket and of every track's own. What goes passes all:
 1. *No row refers to it.* Whatever a version or a release has, or a matched publication has offered for repairs, has a
-   row for ever (`stored_object`; those of deleted versions are for `gc`). A waiting candidate's bytes are asked for too.
+   row for ever (`stored_object`; of deleted versions' `gc` takes care). Waiting candidates' bytes are looked for too.
 2. *It was locked once*, below `blobs/sha256/`: so its publication has been validated, and no upload to it is running.
 3. *Its lock has ended, and the grace period since then as well*; what was never locked is older than the grace period.
 4. *The store lets go of it.* A commit or a release locks its bytes before it writes a row. If it does so between the

@@ -170,7 +170,7 @@ class RegistrySettings(Section):
     compare_max_bytes: Annotated[int, Field(ge=0)] = 4 * 1024**3
     """Bytes of tensors that one `diff` may read, of both versions together."""
     sweep_after_s: Annotated[int, Field(ge=60)] = 7 * 24 * 3600
-    """How old leftovers of releases must be before a sweep takes them, and how long a leftover's lock must have ended."""
+    """How old leftovers of releases must be before a sweep takes them, and how long ago a leftover's lock ended."""
     scrub: ScrubSettings = ScrubSettings()
     signatures: SignatureSettings = SignatureSettings()
 

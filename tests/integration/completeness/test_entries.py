@@ -194,7 +194,13 @@ async def _bytes(whole: Whole) -> None:
     await did(whole, "sweep_leftovers", "POST", "/sweep", {"dry_run": False})
     copied = await whole.blobs.put(left.bucket, left.key.replace("blobs/sha256/", "releases/blobs/"), b"left over")
     whole.blobs._objects.find(copied.bucket, copied.key, copied.version_id).last_modified -= timedelta(days=30)
-    await did(whole, "collect_leftovers", "POST", "/gc/leftovers?page_token=" + await _page_of_copies(whole), {"dry_run": False})
+    await did(
+        whole,
+        "collect_leftovers",
+        "POST",
+        "/gc/leftovers?page_token=" + await _page_of_copies(whole),
+        {"dry_run": False},
+    )
 
 
 async def _page_of_copies(whole: Whole) -> str:

@@ -222,7 +222,8 @@ async def test_what_went_before_the_store_failed_is_in_the_log(
     monkeypatch.setattr(ingest.blobs, "delete_version", fails)
     before = len(await ingest.audits())
     await http.call("POST", "/sweep", as_="root", status=503, json={"dry_run": False})
-    [entry] = (await ingest.audits())[before:]
+    intent, entry = (await ingest.audits())[before:]
+    assert {change["before"]["id"] for change in intent["changes"]} == {first.version_id, second.version_id}
     assert [change["before"]["id"] for change in entry["changes"]] == [first.version_id]
     with pytest.raises(NotFound):
         await ingest.blobs.stat(first.bucket, first.key, first.version_id)

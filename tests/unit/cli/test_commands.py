@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import stat
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
-from muniment.contracts import signature
 from muniment.testing.fake_registry import FakeRegistry
 from tests.unit.cli.conftest import Run
 
 PUBLICATION = "11111111-2222-4333-8444-555555555555"
-
-
-@pytest.fixture
-def sent(registry: FakeRegistry) -> list[tuple[str, str, Any]]:
-    """Every change that is asked for: method, path, body."""
-    seen: list[tuple[str, str, Any]] = []
-
-    def look(request: httpx2.Request) -> httpx2.Response | None:
-        if request.method == "GET":
-            return None
-        seen.append((request.method, request.url.path.removeprefix("/api/v1"), json.loads(request.read() or b"null")))
-        answer = {"id": "s-1", "kid": "ab" * 8, "token": "mun_secret", "secret": "whsec_x", "state": "paused"}
-        return httpx2.Response(200, json=answer)
-
-    registry.intercept = look
-    return seen
 
 
 # -- publish
@@ -259,160 +239,3 @@ def test_dead_letters(run: Run, registry: FakeRegistry, sent: list[Any]) -> None
     assert "json_malformed" in run("dlq", "ls", "ingest").out
     assert run("dlq", "retry", "ingest", "d-1", "--json").code == 0
     assert sent == [("POST", "/dead-letters/ingest/d-1/retry", None)]
-
-
-# -- changing
-
-
-def test_subscriptions(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
-    tokens = ("--url", "https://deploy.test/hook", "--type", "version-available", "--model", "dig*")
-    done = run("subscriptions", "create", "deployer", *tokens)
-    assert done.code == 0
-    assert "whsec_x" in done.out
-    assert "shown once" in done.err
-    for verb in ("pause", "resume", "rotate", "test", "retry", "delete"):
-        assert run("subscriptions", verb, "s-1", "--json").code == 0
-    assert sent == [
-        (
-            "POST",
-            "/subscriptions",
-            {
-                "name": "deployer",
-                "channel": "webhook",
-                "url": "https://deploy.test/hook",
-                "types": ["version-available"],
-                "model": "dig*",
-            },
-        ),
-        ("PATCH", "/subscriptions/s-1", {"paused": True}),
-        ("PATCH", "/subscriptions/s-1", {"paused": False}),
-        ("POST", "/subscriptions/s-1/secret", {"old_valid_hours": 24}),
-        ("POST", "/subscriptions/s-1/test", None),
-        ("POST", "/deliveries/s-1/retry", None),
-        ("DELETE", "/subscriptions/s-1", None),
-    ]
-    registry.lists["subscriptions"] = [
-        {"id": "s-1", "name": "deployer", "types": ["version-available"], "model": "dig*"}
-    ]
-    assert "types=version-available, model=dig*" in run("subscriptions", "ls").out
-
-
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        (
-            ("--webhook", "https://d.test/h", "--format", "mlflow", "--signing", "hmac"),
-            {"channel": "webhook", "url": "https://d.test/h", "format": "mlflow", "signing": "hmac"},
-        ),
-        (
-            ("--slack", "https://s.test/h", "--title", "{model}"),
-            {"channel": "slack", "url": "https://s.test/h", "title": "{model}"},
-        ),
-        (("--teams", "https://t.test/h"), {"channel": "teams", "url": "https://t.test/h"}),
-        (("--email", "a@x.test"), {"channel": "email", "email": "a@x.test"}),
-        (("--kafka", "subscriber.a"), {"channel": "kafka", "topic": "subscriber.a"}),
-        (("--apprise", "discord://a/b"), {"channel": "apprise", "url": "discord://a/b"}),
-    ],
-)
-def test_a_subscription_of_each_channel(run: Run, sent: list[Any], options: tuple[str, ...], expected: Any) -> None:
-    assert run("subscriptions", "create", "s", *options).code == 0
-    assert sent == [("POST", "/subscriptions", {"name": "s", **expected})]
-
-
-@pytest.mark.parametrize("options", [(), ("--email", "a@x.test", "--slack", "https://s.test/h")])
-def test_a_subscription_has_one_channel(run: Run, sent: list[Any], options: tuple[str, ...]) -> None:
-    done = run("subscriptions", "create", "s", *options)
-    assert done.code == 2
-    assert "--webhook, --slack, --teams, --email, --kafka, --apprise" in done.err
-    assert sent == []
-
-
-def test_tokens(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
-    done = run("token", "create", "ci", "--role", "reader", "--role", "writer", "--days", "30", "-q")
-    assert done.out == "mun_secret\n"
-    assert run("token", "revoke", "ci").code == 0
-    assert sent == [
-        ("POST", "/tokens", {"name": "ci", "roles": ["reader", "writer"], "days": 30}),
-        ("DELETE", "/tokens/ci", None),
-    ]
-    registry.lists["tokens"] = [{"name": "ci", "roles": ["reader", "writer"]}]
-    assert "reader, writer" in run("token", "ls").out
-
-
-def test_publisher_keys_stay_private(run: Run, registry: FakeRegistry, sent: list[Any], tmp_path: Path) -> None:
-    out = tmp_path / "trainer.pem"
-    assert run("token", "key", "create", "trainer", "--out", out).code == 0
-    assert stat.S_IMODE(out.stat().st_mode) == 0o600
-    assert b"PRIVATE KEY" in out.read_bytes()
-    ((method, path, body),) = sent
-    assert (method, path, body["account"]) == ("POST", "/publisher-keys", "trainer")
-    assert len(signature.public_key_of_pem(body["public_key"].encode())) == 32
-    assert run("token", "key", "create", "trainer", "--out", out).code == 1, "an old key is never written over"
-    assert b"PRIVATE KEY" in out.read_bytes()
-    assert run("token", "key", "revoke", "ab" * 8).code == 0
-
-
-def test_a_key_that_was_not_registered_is_not_left_behind(run: Run, registry: FakeRegistry, tmp_path: Path) -> None:
-    registry.intercept = lambda _: httpx2.Response(403)
-    assert run("token", "key", "create", "trainer", "--out", tmp_path / "k.pem").code == 5
-    assert not (tmp_path / "k.pem").exists()
-
-
-def test_a_public_key_from_elsewhere(run: Run, registry: FakeRegistry, sent: list[Any], tmp_path: Path) -> None:
-    (tmp_path / "k.pub").write_text("-----BEGIN PUBLIC KEY-----")
-    assert run("token", "key", "create", "trainer", "--public-key", tmp_path / "k.pub").code == 0
-    assert sent[0][2]["public_key"] == "-----BEGIN PUBLIC KEY-----"
-
-
-# -- about
-
-
-def test_version(run: Run, registry: FakeRegistry) -> None:
-    registry.intercept = lambda _: httpx2.Response(200, json={"version": "9.9"})
-    assert run("version", "--json").json == run("--version", "--json").json
-    assert run("version", "--remote", "--json").json["server"] == {"version": "9.9"}
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion(run: Run, shell: str) -> None:
-    done = run("completion", shell)
-    assert done.code == 0
-    assert "publish" in done.out
-    assert "subscriptions" in done.out
-
-
-@pytest.mark.parametrize(
-    ("typed", "offered"),
-    [
-        (["pub"], ["publish", "publications"]),
-        (["token", ""], ["key", "create", "ls", "revoke"]),
-        (["token", "key", "c"], ["create"]),
-        (["publish", "out", "--model", "digits", "--me"], ["--metric"]),
-        (["models", "ls", "--l"], ["--limit"]),
-        (["models", "nonsense", ""], []),
-    ],
-)
-def test_bash_is_offered_what_may_follow(run: Run, tmp_path: Path, typed: list[str], offered: list[str]) -> None:
-    (tmp_path / "script").write_text(run("completion", "bash").out)
-    ask = 'source "$1"; shift; COMP_WORDS=(muniment "$@"); COMP_CWORD=$#; _muniment; printf "%s\\n" "${COMPREPLY[@]}"'
-    done = subprocess.run(
-        ["bash", "-c", ask, "bash", str(tmp_path / "script"), *typed], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == offered
-
-
-def test_a_readable_credentials_file_is_told(run: Run, registry: FakeRegistry, tmp_path: Path) -> None:
-    registry.lists["models"] = []
-    place = tmp_path / "credentials.json"
-    place.write_text(json.dumps({"url": registry.url, "token": "t"}))
-    place.chmod(0o644)
-    done = run("models", "ls", "--credentials", place, "--json")
-    assert done.code == 0
-    assert "warning:" not in done.err, "the environment has both, the file is not read"
-    with pytest.MonkeyPatch.context() as env:
-        env.delenv("MUNIMENT_URL")
-        env.delenv("MUNIMENT_TOKEN")
-        done = run("models", "ls", "--credentials", place)
-    assert done.code == 0
-    assert "warning:" in done.err
-    assert "chmod 600" in done.err

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from muniment.ports.blobs import Location
 from muniment.registry.domain import stability_of
 from muniment.registry.rebuilding import reported
 from muniment.registry.rebuilding.entries import Entry

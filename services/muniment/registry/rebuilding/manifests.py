@@ -1,9 +1,9 @@
 """What the store still holds of a version: its manifest, the locks, and where each file's bytes lie.
 
 Bytes are where the last repair of the file has put them. Of a file that was never repaired a release's manifest says
-where they are; a version's says only what they are, so they are found by their digest: ingest and validator put each object under `blobs/sha256/XX/DIGEST`. Where a key has
-several versions with the right size, the oldest locked one is taken: all of them held those bytes when they were
-committed, and any locked one still does.
+where they are; a version's says only what they are, so they are found by their digest: ingest and validator put each
+object under `blobs/sha256/XX/DIGEST`. Where a key has several versions with the right size, the oldest locked one is
+taken: all of them held those bytes when they were committed, and any locked one still does.
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ class Manifests:
         said = repaired.files.get(file["path"]) or (Location(**file["location"]) if "location" in file else None)
         if said is None:
             found = await self._bytes(bucket, file["sha256"], file["size"])
-            said = Location(found.bucket, found.key, found.version_id) if found else None
+            if found is None:
+                return None
+            said = Location(found.bucket, found.key, found.version_id)
             if said not in repaired.objects:
                 return found
         while said in repaired.objects:  # each step leads to a later repair

@@ -148,9 +148,7 @@ def gc(
     *,
     yes: Annotated[bool, Option("Free them; without it they are only told.")] = False,
     dry_run: Annotated[bool, Option("Only tell, which is also the default.")] = False,
-    leftovers: Annotated[
-        bool, Option("Old uploads, copies and locked bytes that no version came of.")
-    ] = False,
+    leftovers: Annotated[bool, Option("Old uploads, copies and locked bytes that no version came of.")] = False,
     common: Common = DEFAULTS,
 ) -> None:
     """Free what nothing needs, in requests of a thousand objects. What was uploaded lately is no leftover yet."""
