@@ -65,9 +65,8 @@ async def test_repaired_files_are_where_the_repair_has_put_them(registry: Regist
         report = work.report.as_json()
         assert (report["problems"], report["differences"], report["unknown_actions"]) == ([], [], {})
         async with target.transaction():
-            rows = [
-                row async for table in TABLES if table.name == "version_file" async for row in rows_of(target, table)
-            ]
+            [table] = [one for one in TABLES if one.name == "version_file"]
+            rows = [row async for row in rows_of(target, table)]
     assert {row["path"]: row["version_id"] for row in rows} == {
         path: location["version_id"] for path, location in now.items()
     }
