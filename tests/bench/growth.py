@@ -22,8 +22,9 @@ from .report import Report
 from .seed import ROWS, seed
 from .stack import Stack, running
 
-SIZES = ((0, 10_000), (100_000, 10_000), (1_000_000, 10_000), (1_000_000, 1))
-"""(versions there already, models they are of)"""
+SIZES = ((0, 10_000), (100_000, 10_000), (1_000_000, 10_000), (0, 1), (100_000, 1), (1_000_000, 1))
+"""(versions there already, models they are of). With one model, what is published goes on its line: from version 1, and
+from version 100,001 on."""
 READS = 2_000
 LISTS = 500
 
@@ -70,7 +71,7 @@ async def measure(
                 grown.add("seed_s", time.perf_counter() - began, "s", rows=ROWS)
                 grown.add("database_mib", await _database_mib(stack), "MiB")
                 await reads(grown, stack, versions, models)
-            await latency.measure_on(stack, grown, count=count, per_second=5.0)
+            await latency.measure_on(stack, grown, count=count, per_second=5.0, models=1 if models == 1 else 20)
             shape = "one model" if models == 1 else "many models"
             await throughput.measure_on(stack, grown, shape, seconds=seconds)
             await _statements(grown, stack)

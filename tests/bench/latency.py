@@ -28,10 +28,11 @@ async def measure(report: Report, *, count: int = 500, per_second: float = 5.0) 
         await measure_on(stack, report, count=count, per_second=per_second)
 
 
-async def measure_on(stack: Stack, report: Report, *, count: int, per_second: float) -> None:
-    """The same on a running stack."""
+async def measure_on(stack: Stack, report: Report, *, count: int, per_second: float, models: int = 20) -> None:
+    """The same on a running stack; of one model, that is the one which `seed` fills."""
     report.say(f"latency: uploading {count + 10} artifacts of 1 MiB")
-    runs = await land(stack, (f"model-{number % 20}" for number in range(count + 10)), SIZE, stem="latency")
+    names = ("model" if models == 1 else f"model-{number % models}" for number in range(count + 10))
+    runs = await land(stack, names, SIZE, stem="latency")
     # The kernel writes the uploads to disk half a minute later, all at once, and commits wait for it: that is no part of
     # what is measured, so it happens now.
     await asyncio.to_thread(os.sync)

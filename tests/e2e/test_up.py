@@ -24,6 +24,9 @@ async def test_a_second_start_finds_everything_as_it_was(tmp_path: Path) -> None
         assert (first["number"], first["branch"]) == (1, "main")
         assert first["id"].startswith("sha256:")
         assert await muniment("publish", str(folder), *PUBLISH, **environment) == first
+        for verb in ((), ("--yes",)):  # the committed bytes are no leftovers of any place
+            swept = await muniment("gc", "--leftovers", *verb, **environment)
+            assert (swept["leftovers"], swept["places"], swept["looked_at"] > 0) == (0, [], True)
         doctor = await muniment("doctor", **environment)
         assert doctor["ok"], doctor
         token = (data / "credentials.json").read_text().split('"token":')[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -36,13 +35,6 @@ class PlannedUpload:
 
 UPLOADS: Final = "blobs/sha256/"
 """What the keys of all uploads begin with."""
-_UPLOAD_KEY: Final = re.compile(rf"{UPLOADS}([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})")
-
-
-def digest_of(key: str) -> Sha256 | None:
-    """Whose upload key it is: the inverse of `upload_key`; None for any other key."""
-    found = _UPLOAD_KEY.fullmatch(key)
-    return Sha256(found[2]) if found else None
 
 
 def upload_key(sha256: str) -> str:

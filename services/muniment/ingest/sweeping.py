@@ -17,34 +17,32 @@ What goes has to pass all of this; the first two are kept by the store, not by a
    declares: neither the copies nor their parts go before it ends.
 4. *It is older than the grace period*, for publications that this database knows nothing of: those of another region.
    Even then only an upload is lost (`bytes_missing`, before a version is recorded), never a version's bytes.
-Deleting what is gone already is no error, so a sweep may be repeated, and several may run at once.
+Deleting what is gone already is no error, so a sweep may be repeated, and several may run at once. What is about to go
+is in the log before anything does (`muniment.runtime.leftovers`).
 """
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from muniment.contracts.events import Cause, Change
+from muniment.contracts.events import Cause
 from muniment.contracts.identity import Principal
 from muniment.contracts.model import Payload, rfc3339
-from muniment.ingest.leftovers import Leftover, of_objects, of_uploads
 from muniment.ingest.slots import UPLOADS
 from muniment.ingest.store import Store
-from muniment.ports.blobs import BlobStore, ListCursor, Location, ObjectLocked
+from muniment.ports.blobs import BlobStore, ListCursor, ObjectLocked
 from muniment.ports.clock import Clock
+from muniment.runtime import leftovers
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.runtime.http.pages import Page, page_token
+from muniment.runtime.leftovers import BATCH, Leftover, of_objects, of_uploads
+from muniment.runtime.stop_point import reached
 
-BATCH: Final = 50
-"""Deleted while begin and complete wait, and named in one audit entry."""
-_AT_ONCE: Final = 16
 _SHOWN: Final = 100
-T = TypeVar("T")
+_DIGEST_OF: Final = leftovers.digests_below(UPLOADS)
 
 
 class Sweep(Payload):
@@ -76,11 +74,12 @@ class Sweeping:
         gone = left if wanted.dry_run else await self._free(left, by, cause)
         return {
             "dry_run": wanted.dry_run,
+            "place": {"bucket": self.bucket, "prefix": UPLOADS},
             "looked_at": looked,
             "leftovers": len(gone),
             "size": sum(one.size for one in gone),
             "kept": len(left) - len(gone),
-            "digest": digest(gone),
+            "digest": leftovers.digest(gone),
             "older_than": rfc3339(self.clock.now() - self.grace),
             "items": [one.fields() for one in gone[:_SHOWN]],
             "next_page_token": page_token(page.list_of, following) if following else None,
@@ -96,12 +95,12 @@ class Sweeping:
             uploads = await self.blobs.list_uploads(self.bucket, prefix=UPLOADS, after=cursor, limit=limit)
             more = uploads.next
             mark = None if more is None else ("upload", more.key, more.version_id)
-            return len(uploads.items), of_uploads(uploads.items, before), mark
+            return len(uploads.items), of_uploads(uploads.items, before, _DIGEST_OF), mark
         objects = await self.blobs.list_versions(self.bucket, prefix=UPLOADS, after=cursor, limit=limit)
         following = ("upload", "", "")
         if objects.next is not None:
             following = ("object", objects.next.key, objects.next.version_id)
-        return len(objects.items), of_objects(objects.items, before), following
+        return len(objects.items), of_objects(objects.items, before, _DIGEST_OF), following
 
     async def _unneeded(self, found: Sequence[Leftover]) -> list[Leftover]:
         """Those that nothing needs as far as a look tells: the databases first, then the store."""
@@ -111,12 +110,10 @@ class Sweeping:
         asked = [one for one in found if one.sha256 not in needed and one.id not in held]
 
         async def never_locked(one: Leftover) -> bool:
-            return one.kind == "upload" or await self.blobs.retention(_place(one)) is None
+            return one.kind == "upload" or await self.blobs.retention(one.place) is None
 
-        free = await _each(never_locked(one) for one in asked)
-        for answer in free:
-            if isinstance(answer, BaseException):
-                raise answer
+        free = await leftovers.each(never_locked(one) for one in asked)
+        leftovers.raise_first(free)
         return [one for one, is_free in zip(asked, free, strict=True) if is_free]
 
     async def _free(self, left: Sequence[Leftover], by: Principal, cause: Cause) -> list[Leftover]:
@@ -127,48 +124,16 @@ class Sweeping:
 
     async def _free_batch(self, batch: Sequence[Leftover], by: Principal, cause: Cause) -> list[Leftover]:
         async with self.transactions.begin() as tx:
+            leftovers.tell(tx, leftovers.CONDEMNED, batch, by, cause)
+        reached("ingest.leftovers-condemned")
+        async with self.transactions.begin() as tx:
             await self.store.hold_uploads(tx.connection)
             needed = await self.store.needed(tx.connection, {one.sha256 for one in batch})
             asked = [one for one in batch if one.sha256 not in needed]
-            answers = await _each(self._delete(one) for one in asked)
+            answers = await leftovers.each(leftovers.delete(self.blobs, one) for one in asked)
             gone = [one for one, answer in zip(asked, answers, strict=True) if answer is None]
+            reached("ingest.leftovers-deleted")
             if gone:  # also where some failed: what went is in the log
-                tx.audit(
-                    action="leftovers.swept",
-                    resource=f"leftovers/{digest(gone)}",
-                    operator=by.operator,
-                    authenticated_by=by.authenticated_by,
-                    cause=cause,
-                    changes=[Change(path=f"{one.bucket}/{one.key}", before=one.fields()) for one in gone],
-                )
-        for answer in answers:
-            if answer is not None and not isinstance(answer, ObjectLocked):
-                raise answer
+                leftovers.tell(tx, leftovers.SWEPT, gone, by, cause)
+        leftovers.raise_first(answers, but=ObjectLocked)
         return gone
-
-    async def _delete(self, one: Leftover) -> None:
-        if one.kind == "upload":
-            await self.blobs.abort_multipart(one.bucket, one.key, one.id)
-        else:
-            await self.blobs.delete_version(_place(one))
-
-
-def digest(leftovers: Iterable[Leftover]) -> str:
-    """SHA-256 over a line `bucket key id` for each, sorted: the same for what a dry run tells and what goes then."""
-    lines = sorted(f"{one.bucket} {one.key} {one.id}\n" for one in leftovers)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-async def _each(asked: Iterable[Awaitable[T]]) -> list[T | BaseException]:
-    """All answers in order, some at once; an error is an answer, so that no question outlives this."""
-    places = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(question: Awaitable[T]) -> T:
-        async with places:
-            return await question
-
-    return await asyncio.gather(*(one(question) for question in asked), return_exceptions=True)
-
-
-def _place(one: Leftover) -> Location:
-    return Location(one.bucket, one.key, one.id)

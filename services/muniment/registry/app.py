@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from fastapi import APIRouter
 
 from muniment.contracts import topics
@@ -38,6 +40,7 @@ from muniment.registry.scrubbing.wiring import scrubbing
 from muniment.registry.sealing import Sealer
 from muniment.registry.signature_checks import SignatureChecks
 from muniment.registry.signatures import load_signing_key, load_trust
+from muniment.registry.sweeping import Sweeping
 from muniment.registry.track_changes import TrackChanges
 from muniment.registry.tracks import Tracks
 from muniment.runtime.delivery.handler import Route
@@ -60,6 +63,9 @@ def build(deps: Deps) -> Built:
     promotions = Promotions(changes, sealer, tracks, committed)
     reads = Reads(deps.pool, deps.blobs, deps.clock, settings.download_expiry_s)
     names = Names(deps.pool)
+    collecting = Collecting(deps.transactions, deps.blobs, deps.clock)
+    grace = timedelta(seconds=settings.sweep_after_s)
+    sweeping = Sweeping(deps.transactions, deps.blobs, deps.clock, tracks, deps.settings.s3.bucket, grace)
 
     router = APIRouter(tags=["registry"])
     http.add_models(router, reads)
@@ -74,7 +80,7 @@ def build(deps: Deps) -> Built:
     http.add_history(router, History.of(deps.pool, deps.blobs))
     http.add_lineage(router, Lineage(deps.pool), Receiving(deps.transactions))
     http.add_deployments(router, Deployments(changes))
-    http.add_deleting(router, reads, Deleting(changes), Collecting(deps.transactions, deps.blobs, deps.clock))
+    http.add_deleting(router, reads, Deleting(changes), collecting, sweeping)
     http.add_comparing(router, Comparisons(deps.pool, deps.blobs, settings.compare_max_bytes))
     http.add_scrubbing(router, scrub.passes, scrub.replacing)
     http.add_signatures(

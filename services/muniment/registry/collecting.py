@@ -9,6 +9,8 @@ How a commit of the very same bytes is never harmed, whatever the moment:
 3. Just before the store is asked, the condemned ones are read again: what was pardoned meanwhile is left alone.
 4. Only what the store has deleted is marked as freed. After a crash between, the next run condemns the same again:
    deleting what is gone is no error.
+No deletion is without an entry: what is condemned is named in one (`objects.condemned`) in the transaction that
+condemns, before anything goes, and what went in another (`objects.collected`), in the one that marks it as freed.
 Rows of objects stay, as do manifests: what a deleted version was made of can always be told.
 """
 
@@ -28,10 +30,11 @@ from muniment.contracts.model import Payload
 from muniment.ports.blobs import BlobStore, Location, ObjectLocked
 from muniment.ports.clock import Clock
 from muniment.registry.store import LINEAGE
-from muniment.runtime.delivery.transaction import Transactions
+from muniment.runtime.delivery.transaction import Transactions, Tx
 from muniment.runtime.stop_point import reached
 
-_BATCH: Final = 100
+_BATCH: Final = 50
+"""Freed between two transactions, and named in one entry."""
 _SHOWN: Final = 100
 
 
@@ -73,7 +76,7 @@ class Collecting:
     async def collect(self, wanted: Collection, by: Principal, cause: Cause) -> dict[str, Any]:
         """Free a bounded number of objects, or tell which it would be; `next` is the `after` of the next request.
 
-        `kept` counts those that a commit or a lock in the store has saved at the last moment. One audit entry.
+        `kept` counts those that a commit or a lock in the store has saved at the last moment. Two entries a batch.
         """
         tally = _Tally([])
         after, seen, more = wanted.after, 0, True
@@ -84,12 +87,10 @@ class Collecting:
             seen += len(rows)
             if rows:
                 after = rows[-1]["id"]
-                tally.add(rows if wanted.dry_run else await self._free([row["id"] for row in rows]))
+                tally.add(rows if wanted.dry_run else await self._free([row["id"] for row in rows], by, cause))
                 tally.kept += 0 if wanted.dry_run else len(rows)
         if not wanted.dry_run:
             tally.kept -= len(tally.objects)
-            if seen:
-                await self._audit(tally, by, cause)
         return {
             "dry_run": wanted.dry_run,
             "objects": len(tally.objects),
@@ -100,30 +101,35 @@ class Collecting:
             "next": after if more else None,
         }
 
-    async def _free(self, ids: Sequence[int]) -> list[Any]:
+    async def _free(self, ids: Sequence[int], by: Principal, cause: Cause) -> list[Any]:
         async with self.transactions.begin() as tx:
             held = [row["id"] for row in await tx.connection.fetch(LINEAGE["lock_objects"], ids)]
             condemned = await tx.connection.fetch(LINEAGE["condemn"], held, tx.now)
+            if not condemned:
+                return []
+            _tell_condemned(tx, condemned, by, cause)
         reached("registry.objects-condemned")
         still = {
             row["id"]
             for row in await self.transactions.pool.fetch(LINEAGE["still_condemned"], [row["id"] for row in condemned])
         }
-        freed, locked = [], []
+        batch, locked = _Tally([]), []
         for row in condemned:
             if row["id"] in still:
                 until = await self._delete(Location(row["bucket"], row["key"], row["version_id"]))
                 if until is None:
-                    freed.append(row)
+                    batch.add([row])
                 else:
                     locked.append((row["id"], until))
+        batch.kept = len(condemned) - len(batch.objects)
         reached("registry.objects-deleted")
         async with self.transactions.begin() as tx:
-            await tx.connection.execute(LINEAGE["free"], [row["id"] for row in freed], tx.now)
+            await tx.connection.execute(LINEAGE["free"], [row["id"] for row in batch.objects], tx.now)
             await tx.connection.execute(
                 LINEAGE["pardon"], [object_id for object_id, _ in locked], [until for _, until in locked]
             )
-        return freed
+            _tell_collected(tx, batch, by, cause)
+        return batch.objects
 
     async def _delete(self, place: Location) -> datetime | None:
         """Delete a version of an object; when its lock ends, where the store refuses."""
@@ -134,21 +140,32 @@ class Collecting:
             return lock.until if lock else self.clock.now()
         return None
 
-    async def _audit(self, tally: _Tally, by: Principal, cause: Cause) -> None:
-        async with self.transactions.begin() as tx:
-            tx.audit(
-                action="objects.collected",
-                resource="objects",
-                operator=by.operator,
-                authenticated_by=by.authenticated_by,
-                cause=cause,
-                changes=[
-                    Change(path="objects", after=len(tally.objects)),
-                    Change(path="size", after=tally.size),
-                    Change(path="kept", after=tally.kept),
-                    Change(path="digest", after=tally.digest),
-                ],
-            )
+
+def _tell_condemned(tx: Tx, condemned: Sequence[Any], by: Principal, cause: Cause) -> None:
+    tx.audit(
+        action="objects.condemned",
+        resource="objects",
+        operator=by.operator,
+        authenticated_by=by.authenticated_by,
+        cause=cause,
+        changes=[Change(path=f"{row['bucket']}/{row['key']}", before=_shown(row)) for row in condemned],
+    )
+
+
+def _tell_collected(tx: Tx, batch: _Tally, by: Principal, cause: Cause) -> None:
+    tx.audit(
+        action="objects.collected",
+        resource="objects",
+        operator=by.operator,
+        authenticated_by=by.authenticated_by,
+        cause=cause,
+        changes=[
+            Change(path="objects", after=len(batch.objects)),
+            Change(path="size", after=batch.size),
+            Change(path="kept", after=batch.kept),
+            Change(path="digest", after=batch.digest),
+        ],
+    )
 
 
 def _shown(row: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from muniment.contracts.events import (
     VersionFile,
 )
 from muniment.contracts.ids import printable
+from muniment.registry.baselines import Baseline, load_baselines, told
 from muniment.registry.domain import Commit, Matched, NewVersion, Plan, plan
 from muniment.registry.long_values import whole
 from muniment.registry.reproductions import judge_reproductions
@@ -36,9 +37,10 @@ async def record(tx: Tx, commits: Sequence[Commit], causes: Sequence[Cause]) -> 
     await write_versions(tx, decided.new)
     await write_moves(tx, decided)
     await offer(tx, [outcome for outcome in decided.outcomes if isinstance(outcome, Matched)])
+    baselines = await load_baselines(tx, decided.new)
     for outcome, cause in zip(decided.outcomes, causes, strict=True):
         if isinstance(outcome, NewVersion):
-            _announce(tx, outcome, cause)
+            _announce(tx, outcome, cause, baselines.get(outcome.model.id))
         elif isinstance(outcome, Matched):
             _announce_match(tx, outcome, cause)
         else:
@@ -96,7 +98,7 @@ def reject(
     )
 
 
-def _announce(tx: Tx, new: NewVersion, cause: Cause) -> None:
+def _announce(tx: Tx, new: NewVersion, cause: Cause, baseline: Baseline | None) -> None:
     draft = new.commit.sealed.draft
     publication = draft.publication
     manifest = new.commit.sealed.manifest
@@ -117,6 +119,7 @@ def _announce(tx: Tx, new: NewVersion, cause: Cause) -> None:
             description=publication.description,
             tags=publication.tags,
             metrics=publication.facts.metrics,
+            **told(baseline, publication.facts.metrics),
             manifest=ObjectLocation.model_validate(manifest, from_attributes=True),
             files=files,
         ),

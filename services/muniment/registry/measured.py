@@ -40,10 +40,15 @@ class Measurements:
             given = [version["model_id"], version["number"], below, kinds, dataset, slice_, page.fetch]
             async with connection.transaction(readonly=True):
                 await connection.execute(SQL["in_index_order"])
-                if metric is None:
-                    rows = await connection.fetch(SQL["measurements"], *given)
-                else:
+                # By the filter that is the rarest as a rule. What is asked for besides is looked for among its rows.
+                if slice_:
+                    rows = await connection.fetch(SQL["measurements_of_slice"], *given, metric)
+                elif dataset:
+                    rows = await connection.fetch(SQL["measurements_of_dataset"], *given, metric)
+                elif metric is not None:
                     rows = await connection.fetch(SQL["measurements_of_metric"], *given, metric)
+                else:
+                    rows = await connection.fetch(SQL["measurements"], *given)
         return page.answer(rows, item=_measurement, key=lambda row: (row["seq"],))
 
     async def over_versions(self, model: ModelName, of: Measured, page: Page) -> Json:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from pydantic import Field, model_validator
 
-from muniment.contracts.events import Gate
+from muniment.contracts.events import Direction, Gate
 from muniment.contracts.model import Number, Payload, Word
 
 BOUND_SHARE: Final = 0.04
 """With the usual hysteresis of a quarter, a metric that fell below a floor of 80 has recovered at 80.8."""
-Direction = Literal["higher", "lower"]
-"""Which way is better: `higher` as for accuracy, `lower` as for a loss or a latency."""
 
 
 class Tolerance(Payload):

@@ -5,7 +5,7 @@ Bytes never travel in an event: a file is named by its location in the store, it
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, JsonValue, StrictBool, StrictInt, model_validator
 
@@ -192,6 +192,18 @@ class VersionFile(Payload):
     location: ObjectLocation
 
 
+Direction = Literal["higher", "lower"]
+"""Which way a metric is better: `higher` as for accuracy, `lower` as for a loss or a latency."""
+MAX_BASELINE_METRICS: Final = 50
+
+
+class VersionName(Payload):
+    """A version as events name one that they are not about."""
+
+    number: Annotated[StrictInt, Field(ge=1)]
+    id: VersionIdField
+
+
 class VersionAvailable(Payload):
     """A version is committed: its bytes are locked, its manifest written, its record immutable."""
 
@@ -209,6 +221,12 @@ class VersionAvailable(Payload):
     description: Prose | None = None
     tags: Tags = {}
     metrics: dict[Word, Number] = {}
+    baseline: VersionName | None = None
+    """The model's baseline when this version was committed."""
+    baseline_metrics: Annotated[dict[Word, Number], Field(max_length=MAX_BASELINE_METRICS)] = {}
+    """What the baseline has of this version's metrics. The difference is theirs minus these."""
+    directions: Annotated[dict[Word, Direction], Field(max_length=MAX_BASELINE_METRICS)] = {}
+    """Of these metrics, what the baseline's tolerances take for better."""
     manifest: ObjectLocation
     files: Annotated[tuple[VersionFile, ...], Field(min_length=1, max_length=MAX_FILES)]
 
@@ -254,13 +272,6 @@ class RegistryChanged(Payload):
     pointer: BranchField | None = None
     reason: Line | None = None
     changes: Annotated[tuple[Change, ...], Field(max_length=100)] = ()
-
-
-class VersionName(Payload):
-    """A version as events name one that they are not about."""
-
-    number: Annotated[StrictInt, Field(ge=1)]
-    id: VersionIdField
 
 
 class Gate(Payload):

@@ -169,6 +169,8 @@ class RegistrySettings(Section):
     """A referenced object's retention is extended when less than this is left of it."""
     compare_max_bytes: Annotated[int, Field(ge=0)] = 4 * 1024**3
     """Bytes of tensors that one `diff` may read, of both versions together."""
+    sweep_after_s: Annotated[int, Field(ge=60)] = 7 * 24 * 3600
+    """How old leftovers of releases must be before a sweep takes them, and how long ago a leftover's lock ended."""
     scrub: ScrubSettings = ScrubSettings()
     signatures: SignatureSettings = SignatureSettings()
 

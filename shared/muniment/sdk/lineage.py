@@ -57,5 +57,11 @@ def sweep(*, dry_run: bool, page_token: str | None, limit: int) -> Call[Any]:
     return (yield from ask_json(request("ingest", "POST", "/sweep", query=query, body={"dry_run": dry_run})))
 
 
+def collect_leftovers(*, dry_run: bool, page_token: str | None, limit: int) -> Call[Any]:
+    """Free what refused versions and unmade releases left on one page of one place, or tell what that would be."""
+    query = {"limit": limit, "page_token": page_token}
+    return (yield from ask_json(request("registry", "POST", "/gc/leftovers", query=query, body={"dry_run": dry_run})))
+
+
 def _place(model: str, word: str) -> str:
     return f"/models/{quote(model, safe='')}/{word}"

@@ -81,6 +81,10 @@ class LineageClient:
         """Free leftovers of uploads on one page of the bucket, or tell which; `next_page_token` is for the next."""
         return self._run(lineage.sweep(dry_run=dry_run, page_token=page_token, limit=limit))
 
+    def collect_leftovers(self, *, dry_run: bool = True, page_token: str | None = None, limit: int = 1000) -> Json:
+        """Free leftovers of refused versions and unmade releases on one page of one place, or tell which."""
+        return self._run(lineage.collect_leftovers(dry_run=dry_run, page_token=page_token, limit=limit))
+
 
 class AsyncLineageClient:
     """The same for asyncio; the docstrings of `LineageClient` hold."""
@@ -138,3 +142,9 @@ class AsyncLineageClient:
     async def sweep(self, *, dry_run: bool = True, page_token: str | None = None, limit: int = 1000) -> Json:
         """Free leftovers of uploads on one page of the bucket, or tell which; `next_page_token` is for the next."""
         return await self._run(lineage.sweep(dry_run=dry_run, page_token=page_token, limit=limit))
+
+    async def collect_leftovers(
+        self, *, dry_run: bool = True, page_token: str | None = None, limit: int = 1000
+    ) -> Json:
+        """Free leftovers of refused versions and unmade releases on one page of one place, or tell which."""
+        return await self._run(lineage.collect_leftovers(dry_run=dry_run, page_token=page_token, limit=limit))

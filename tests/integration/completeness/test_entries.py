@@ -198,6 +198,20 @@ async def _bytes(whole: Whole) -> None:
     left = await whole.uploaded(b"left over", hashlib.sha256(b"left over").hexdigest())
     whole.blobs._objects.find(left.bucket, left.key, left.version_id).last_modified -= timedelta(days=30)
     await did(whole, "sweep_leftovers", "POST", "/sweep", {"dry_run": False})
+    copied = await whole.blobs.put(left.bucket, left.key.replace("blobs/sha256/", "releases/blobs/"), b"left over")
+    whole.blobs._objects.find(copied.bucket, copied.key, copied.version_id).last_modified -= timedelta(days=30)
+    await did(
+        whole,
+        "collect_leftovers",
+        "POST",
+        "/gc/leftovers?page_token=" + await _page_of_copies(whole),
+        {"dry_run": False},
+    )
+
+
+async def _page_of_copies(whole: Whole) -> str:
+    """The token of the page that has copies for releases: the bucket's second place."""
+    return str((await whole.ask("POST", "/gc/leftovers", {}))["next_page_token"])
 
 
 async def test_every_refused_attempt_at_a_protected_thing_leaves_one_entry(whole: Whole) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from muniment.contracts.errors import NotFound
+from muniment.ingest import sweeping
 from muniment.ingest.sweeping import Sweeping
 from muniment.ports.blobs import Location, Lock, StoreUnavailable
 
@@ -61,11 +62,31 @@ async def test_an_upload_goes_when_its_publication_has_ended_and_not_before(
     [done, _] = await _whole_sweep(http)
     assert (done["leftovers"], done["kept"], done["digest"]) == (1, 0, dry["digest"])
     assert await _versions(ingest) == set()
-    [entry] = (await ingest.audits())[before:]
-    assert (entry["action"], entry["operator"]) == ("leftovers.swept", "muniment|root")
-    assert [change["before"]["id"] for change in entry["changes"]] == [said["version_id"]]
+    entries = (await ingest.audits())[before:]
+    assert [one["action"] for one in entries] == ["leftovers.condemned", "leftovers.swept"]
+    for entry in entries:
+        assert entry["operator"] == "muniment|root"
+        assert [change["before"]["id"] for change in entry["changes"]] == [said["version_id"]]
     assert sum(page["leftovers"] for page in await _whole_sweep(http)) == 0
-    assert len(await ingest.audits()) == before + 1
+    assert len(await ingest.audits()) == before + 2
+
+
+async def test_a_death_after_the_deletion_leaves_the_entry_that_names_it(
+    ingest: Ingest, http: Http, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publication_id, said = await _uploaded(http, b"never a version")
+    await _end(ingest, publication_id, "rejected")
+
+    def die(step: str) -> None:
+        if step == "ingest.leftovers-deleted":
+            raise SystemExit(step)
+
+    monkeypatch.setattr(sweeping, "reached", die)
+    with pytest.raises(SystemExit):
+        await _whole_sweep(http)
+    assert await _versions(ingest) == set()
+    entry = (await ingest.audits())[-1]
+    assert (entry["action"], entry["changes"][0]["before"]["id"]) == ("leftovers.condemned", said["version_id"])
 
 
 async def test_what_was_ever_locked_stays_and_its_unlocked_overwrites_go(ingest: Ingest, http: Http) -> None:
@@ -87,10 +108,10 @@ async def test_what_was_ever_locked_stays_and_its_unlocked_overwrites_go(ingest:
 async def test_young_bytes_stay(ingest: Ingest, http: Http) -> None:
     publication_id, said = await _uploaded(http, b"young")
     await _end(ingest, publication_id, "rejected")
-    sweeping = sweeping_of(ingest)
+    now = sweeping_of(ingest)
     [one] = (await ingest.blobs.list_versions(MODELS)).items
     grace = datetime.now(UTC) - one.last_modified + timedelta(hours=1)
-    hour = Sweeping(sweeping.store, sweeping.transactions, sweeping.blobs, sweeping.clock, MODELS, grace)
+    hour = Sweeping(now.store, now.transactions, now.blobs, now.clock, MODELS, grace)
     assert await hour._listed("object", None, 10) == (1, [], ("upload", "", ""))
     assert said["version_id"] in await _versions(ingest)
 
@@ -201,7 +222,8 @@ async def test_what_went_before_the_store_failed_is_in_the_log(
     monkeypatch.setattr(ingest.blobs, "delete_version", fails)
     before = len(await ingest.audits())
     await http.call("POST", "/sweep", as_="root", status=503, json={"dry_run": False})
-    [entry] = (await ingest.audits())[before:]
+    intent, entry = (await ingest.audits())[before:]
+    assert {change["before"]["id"] for change in intent["changes"]} == {first.version_id, second.version_id}
     assert [change["before"]["id"] for change in entry["changes"]] == [first.version_id]
     with pytest.raises(NotFound):
         await ingest.blobs.stat(first.bucket, first.key, first.version_id)

@@ -97,9 +97,38 @@ async def test_only_unlocked_bytes_that_nothing_lives_on_are_freed(registry: Reg
         await registry.blobs.stat(place.bucket, place.key, place.version_id)
     live = Location(**kept["files"][0]["location"])
     await registry.blobs.stat(live.bucket, live.key, live.version_id)
+    [intent] = await registry.audits("objects.condemned")
+    assert [change["before"]["version_id"] for change in intent["changes"]] == [place.version_id]
     [entry] = await registry.audits("objects.collected")
     assert {"path": "digest", "after": done["digest"]} in entry["changes"]
     assert (await registry.post("/gc", dry_run=False))["objects"] == 0
+
+
+async def test_a_death_between_deletion_and_record_leaves_the_entry_that_names_what_went(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = await registry.commit(files=BYTES)
+    await registry.commit()
+    await _delete(registry, "digits/1")
+    await _unlock(registry)
+    place = Location(**version["files"][0]["location"])
+
+    def die(step: str) -> None:
+        if step == "registry.objects-deleted":
+            raise SystemExit(step)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(collecting, "reached", die)
+        with pytest.raises(SystemExit):
+            await registry.post("/gc", dry_run=False)
+    with pytest.raises(NotFound):
+        await registry.blobs.stat(place.bucket, place.key, place.version_id)
+    [intent] = await registry.audits("objects.condemned")
+    [change] = intent["changes"]
+    assert (change["path"], change["before"]["version_id"]) == (f"{place.bucket}/{place.key}", place.version_id)
+    assert (intent["operator"], await registry.audits("objects.collected")) == ("muniment|root", [])
+    assert (await registry.post("/gc", dry_run=False))["objects"] == 1  # and the next one ends it
+    assert len(await registry.audits("objects.collected")) == 1
 
 
 async def test_a_commit_of_the_same_bytes_between_mark_and_sweep_saves_them(

@@ -158,6 +158,37 @@ async def test_a_page_is_read_in_the_order_of_an_index_though_no_statistics_are_
     assert not any(f"rows={count}" in plan for count in ("20000", "6666", "6667")), plan
 
 
+@pytest.mark.parametrize("filtered", ["slice", "dataset"])
+async def test_a_rare_slice_or_dataset_is_found_by_its_index(registry: Registry, filtered: str) -> None:
+    await registry.commit()
+    batch = uuid.uuid4()
+    await registry.pool.execute(
+        SQL["insert_batch"], batch, 1, 1, "observation", 20_000, "0" * 64, "ada", datetime.now(UTC)
+    )
+    await registry.pool.execute(
+        "INSERT INTO measurement (batch_id, model_id, number, kind, metric, value, dataset, slice, measured_at, recorded_at,"
+        " operator) SELECT $1, 1, 1, 'observation', 'm', n, name, name, now(), now(), 'ada'"
+        " FROM generate_series(1, 20000) AS n, LATERAL (SELECT CASE WHEN n % 9000 = 1 THEN 'rare' ELSE '' END) AS x (name)",
+        batch,
+    )
+    given = {"dataset": (None, "rare"), "slice": ("rare", None)}[filtered]
+    for metric in (None, "m"):
+        query: dict[str, Any] = {filtered: "rare", "metric": metric}
+        page = await registry.get("/measurements", ref="digits/1", limit=2, **query)
+        assert [item["value"] for item in page["items"]] == [18_001.0, 9_001.0]
+        rest = await registry.get("/measurements", ref="digits/1", limit=2, page_token=page["next_page_token"], **query)
+        assert [item["value"] for item in rest["items"]] == [1.0]
+        async with registry.pool.acquire() as connection, connection.transaction():
+            await connection.execute(SQL["in_index_order"])
+            rows = await connection.fetch(
+                f"EXPLAIN (ANALYZE, FORMAT TEXT) {SQL[f'measurements_of_{filtered}']}",
+                *(1, 1, 2**62, ["evaluation", "observation"], given[1], given[0], 101, metric),
+            )
+        plan = "\n".join(row[0] for row in rows)
+        assert f"Index Scan using measurement_of_{filtered} on measurement" in plan, plan
+        assert "Rows Removed by Filter" not in plan, plan
+
+
 async def test_a_measurement_of_no_batch_is_refused_by_the_database(registry: Registry) -> None:
     await registry.commit()
     with pytest.raises(asyncpg.ForeignKeyViolationError):

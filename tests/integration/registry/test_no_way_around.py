@@ -36,6 +36,7 @@ AIMED: dict[str, tuple[dict[str, str], Any]] = {
     "report_deployment": ({}, {**REF, "environment": "x", "deployer": "x", "state": "stopped"}),
     "delete_version": ({}, {"ref": "digits/1", "reason": "x"}),
     "collect_garbage": ({}, {"dry_run": False}),
+    "collect_leftovers": ({}, {"dry_run": False}),
     "bisect_step": ({}, {"good": ["digits/1"], "bad": "digits/2", "skipped": []}),
     "run_scrub": ({}, {}),
     "begin_repair": ({}, {**REF, "path": "model.bin"}),

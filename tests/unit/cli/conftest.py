@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from muniment.cli.main import main
@@ -83,3 +84,19 @@ def folder(tmp_path: Path) -> Path:
     (root / "model.bin").write_bytes(b"weights" * 100)
     (root / ".git").mkdir()
     return root
+
+
+@pytest.fixture
+def sent(registry: FakeRegistry) -> list[tuple[str, str, Any]]:
+    """Every change that is asked for: method, path, body."""
+    seen: list[tuple[str, str, Any]] = []
+
+    def look(request: httpx2.Request) -> httpx2.Response | None:
+        if request.method == "GET":
+            return None
+        seen.append((request.method, request.url.path.removeprefix("/api/v1"), json.loads(request.read() or b"null")))
+        answer = {"id": "s-1", "kid": "ab" * 8, "token": "mun_secret", "secret": "whsec_x", "state": "paused"}
+        return httpx2.Response(200, json=answer)
+
+    registry.intercept = look
+    return seen

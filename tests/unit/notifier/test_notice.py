@@ -36,8 +36,30 @@ def test_a_version() -> None:
     assert notice.links == (
         ("Model", f"{base}/models/digits"),
         ("Version", f"{base}/models/digits/versions/3"),
+        (
+            "Audit entry",
+            f"{base}/audit/entries?correlation=00000000-0000-0000-0000-000000000001&action=version.committed",
+        ),
         ("Audit entries", f"{base}/audit/entries?correlation=00000000-0000-0000-0000-000000000001"),
     )
+
+
+@pytest.mark.parametrize(
+    ("directions", "told"),
+    [
+        ({"accuracy": "higher", "loss": "lower"}, ("better", "worse")),
+        ({"accuracy": "lower", "loss": "higher"}, ("worse", "better")),
+    ],
+)
+def test_a_difference_to_the_baseline_is_better_or_worse_as_the_tolerances_say(
+    directions: dict[str, str], told: tuple[str, str]
+) -> None:
+    then = {"accuracy": 0.98, "loss": 0.05}
+    baseline = {"number": 2, "id": VERSION["id"]}
+    facts = notice_of(available(baseline=baseline, baseline_metrics=then, directions=directions)).facts
+    assert ("Baseline", f"2 ({SHA})") in facts
+    assert ("accuracy", f"0.9875 (+0.0075 to the baseline, {told[0]})") in facts
+    assert ("loss", f"0.1 (+0.05 to the baseline, {told[1]})") in facts
 
 
 def test_metrics_are_compared_with_the_baseline_where_the_event_holds_it_and_the_audit_index_is_told() -> None:
@@ -46,6 +68,8 @@ def test_metrics_are_compared_with_the_baseline_where_the_event_holds_it_and_the
     assert ("loss", "0.1") in notice.facts
     assert notice.facts[-1] == ("Audit entry", "41")
     assert notice.links == ()
+    linked = notice_of({**available(), "auditindex": 41}, links_to="https://models.example.org")
+    assert ("Audit entry", "https://models.example.org/api/v1/audit/entries/41") in linked.links
 
 
 VERSION = {"number": 4, "id": "sha256:" + "ab12cd34" * 8}

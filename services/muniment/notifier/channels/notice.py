@@ -68,7 +68,7 @@ def notice_of(event: Mapping[str, Any], *, links_to: str | None = None, title: s
         clean(heading, TITLE_LENGTH) or clean(kind, TITLE_LENGTH) or "an event",
         tuple(shown),
         clean(text, _TEXT_LENGTH) or None,
-        tuple(_links(links_to, data)) if links_to else (),
+        tuple(_links(links_to, data, kind, index)) if links_to else (),
     )
 
 
@@ -130,6 +130,7 @@ def _version_available(data: Data, _: str) -> Told:
         ("Branch", data.get("branch")),
         ("Stability", data.get("stability")),
         ("Track", data.get("track")),
+        ("Baseline", _version(data.get("baseline"))),
         *_metrics(data),
         ("Committed", data.get("committed_at")),
     ]
@@ -229,12 +230,21 @@ def _common(data: Data) -> Iterator[tuple[str, object]]:
 def _metrics(data: Data) -> Iterator[tuple[str, object]]:
     """A fact for each metric, with the difference to the baseline where the event holds the baseline's."""
     metrics, baseline = _map(data.get("metrics")), _map(data.get("baseline_metrics"))
+    directions = _map(data.get("directions"))
     for name, value in list(metrics.items())[:_MAX_LISTED]:
         then = baseline.get(name)
         both = isinstance(value, int | float) and isinstance(then, int | float)
-        yield str(name), f"{_plain(value)} ({value - then:+.6g} to the baseline)" if both else value
+        better = _judged(value - then, directions.get(name)) if both else ""
+        yield str(name), f"{_plain(value)} ({value - then:+.6g} to the baseline{better})" if both else value
     if len(metrics) > _MAX_LISTED:
         yield "Metrics", f"and {len(metrics) - _MAX_LISTED} more"
+
+
+def _judged(difference: float, direction: object) -> str:
+    """`, better` or `, worse` where the event says which way is better."""
+    if not difference or direction not in {"higher", "lower"}:
+        return ""
+    return ", better" if (difference > 0) == (direction == "higher") else ", worse"
 
 
 def _gates(data: Data) -> Iterator[tuple[str, object]]:
@@ -272,7 +282,7 @@ def _change(change: Data) -> str:
     return f"{'nothing' if before is None else _plain(before)} -> {'nothing' if after is None else _plain(after)}"
 
 
-def _links(base: str, data: Data) -> Iterator[Fact]:
+def _links(base: str, data: Data, kind: str, index: object) -> Iterator[Fact]:
     model, number, publication = data.get("model"), _number(data), data.get("publication_id")
     if not isinstance(model, str) or not model:
         return
@@ -281,6 +291,11 @@ def _links(base: str, data: Data) -> Iterator[Fact]:
     yield "Model", f"{root}/models/{name}"
     if isinstance(number, int):
         yield "Version", f"{root}/models/{name}/versions/{number}"
+    if isinstance(index, int):
+        yield "Audit entry", f"{root}/audit/entries/{index}"
+    elif isinstance(publication, str) and kind == "version-available":  # there is one, whichever its index
+        committed = f"correlation={_quoted(publication)}&action=version.committed"
+        yield "Audit entry", f"{root}/audit/entries?{committed}"
     if isinstance(publication, str):
         yield "Audit entries", f"{root}/audit/entries?correlation={_quoted(publication)}"
     else:

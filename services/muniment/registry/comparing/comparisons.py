@@ -13,6 +13,7 @@ from typing import Any, Final
 import asyncpg
 
 from muniment.contracts.errors import Transient
+from muniment.contracts.events import Direction
 from muniment.contracts.model import rfc3339
 from muniment.ports.blobs import BlobStore, Location
 from muniment.registry.comparing.headers import StoredFile
@@ -21,7 +22,6 @@ from muniment.registry.comparing.tensors import Compared, compare_tensors
 from muniment.registry.contract import contract_of, contract_row
 from muniment.registry.references import find_version
 from muniment.registry.store import SQL
-from muniment.registry.tolerances import Direction
 
 Json = dict[str, Any]
 

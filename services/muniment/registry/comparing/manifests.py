@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from muniment.contracts.errors import Rejected
-from muniment.registry.tolerances import Direction
+from muniment.contracts.events import Direction
 
 MIN_VERSIONS: Final = 2
 MAX_VERSIONS: Final = 6

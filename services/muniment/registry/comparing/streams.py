@@ -35,19 +35,18 @@ class Stream:
         """End the request that is under way."""
         self._open.close()
 
-    def read(self, file: StoredFile, offset: int, length: int) -> bytearray:
-        """Exactly these bytes of the file.
+    def read(self, file: StoredFile, offset: int, into: bytearray) -> None:
+        """Exactly these bytes of the file: as many as `into` holds.
 
         Raises `Rejected` (`bytes_missing`) where the store has the version no more, and as `BlobReader` does.
         """
-        held = bytearray()
-        while len(held) < length:
-            at = offset + len(held)
+        room, done = memoryview(into), 0
+        while done < len(into):
+            at = offset + done
             if file != self._file or not self._at <= at <= self._at + _GAP or at >= self._end:
                 self._ask(file, at)
-            self._take(at - self._at, bytearray())
-            self._take(length - len(held), held)
-        return held
+            self._take(at - self._at, None)
+            done += self._take(len(into) - done, room[done:])
 
     def _ask(self, file: StoredFile, offset: int) -> None:
         self._open.close()
@@ -61,10 +60,10 @@ class Stream:
         self._file, self._at, self._end = file, offset, offset + length
         self._chunks, self._rest = reader.read_chunks(), memoryview(b"")
 
-    def _take(self, length: int, into: bytearray) -> None:
-        """Move the request's next bytes: `length` of them, or as many as it still has."""
-        wanted = min(length, self._end - self._at)
-        while wanted:
+    def _take(self, length: int, into: memoryview | None) -> int:
+        """Move the request's next bytes, `length` of them or as many as it still has; how many that was."""
+        taken, wanted = 0, min(length, self._end - self._at)
+        while taken < wanted:
             if not self._rest:
                 chunk = next(self._chunks, None)
                 if chunk is None:
@@ -72,11 +71,13 @@ class Stream:
                         "store_inconsistent", "a file is shorter than it was", expected=self._end, actual=self._at
                     )
                 self._rest = memoryview(chunk)
-            part = self._rest[:wanted]
-            into += part
-            wanted -= len(part)
+            part = self._rest[: wanted - taken]
+            if into is not None:
+                into[taken : taken + len(part)] = part
+            taken += len(part)
             self._rest = self._rest[len(part) :]
             self._at += len(part)
+        return taken
 
 
 def bytes_missing(file: StoredFile) -> Rejected:

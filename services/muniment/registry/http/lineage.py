@@ -17,6 +17,7 @@ from muniment.registry.lineage.reading import MAX_DEPTH, MAX_NODES, Lineage, Que
 from muniment.registry.lineage.receiving import Receiving
 from muniment.registry.reads import Reads
 from muniment.registry.references import find_version
+from muniment.registry.sweeping import Sweep, Sweeping
 from muniment.runtime.http.requests import body, cause_of
 
 Text = Annotated[str | None, Query(max_length=600)]
@@ -82,7 +83,9 @@ def add_deployments(router: APIRouter, deployments: Deployments) -> None:
         return await deployments.everywhere(environment, page)
 
 
-def add_deleting(router: APIRouter, reads: Reads, deleting: Deleting, collecting: Collecting) -> None:
+def add_deleting(
+    router: APIRouter, reads: Reads, deleting: Deleting, collecting: Collecting, sweeping: Sweeping
+) -> None:
     """Deletion of versions, and of bytes that nothing needs."""
 
     @router.post("/models/{model}/delete")
@@ -98,3 +101,10 @@ def add_deleting(router: APIRouter, reads: Reads, deleting: Deleting, collecting
     ) -> Json:
         """Free what nothing needs, or tell what that would be."""
         return await collecting.collect(wanted, by, cause_of(request))
+
+    @router.post("/gc/leftovers")
+    async def collect_leftovers(
+        request: Request, by: Admin, page: Paged, wanted: Annotated[Sweep, Depends(body(Sweep))]
+    ) -> Json:
+        """Free what one page of one place holds of refused versions and unmade releases, or tell what that would be."""
+        return await sweeping.sweep(wanted, page, by, cause_of(request))

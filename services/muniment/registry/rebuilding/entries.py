@@ -40,9 +40,14 @@ class Entry:
 
     def below(self, folder: str) -> Iterator[tuple[str, Any, Any]]:
         """The name, and both sides, of each change whose path is `folder/NAME`."""
+        for path, before, after in self.sides():
+            if path.startswith(f"{folder}/"):
+                yield path.removeprefix(f"{folder}/"), before, after
+
+    def sides(self) -> Iterator[tuple[str, Any, Any]]:
+        """The path and both sides of each change."""
         for change in self.changes:
-            if change["path"].startswith(f"{folder}/"):
-                yield change["path"].removeprefix(f"{folder}/"), change.get("before"), change.get("after")
+            yield change["path"], change.get("before"), change.get("after")
 
     def name(self, folder: str) -> str:
         """The last part of a resource such as `models/digits/branches/exp/a`: `exp/a` for the folder `branches`."""

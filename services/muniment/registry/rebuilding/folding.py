@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from muniment.ports.blobs import Location
 from muniment.registry.domain import stability_of
 from muniment.registry.rebuilding import reported
 from muniment.registry.rebuilding.entries import Entry
@@ -15,8 +16,8 @@ from muniment.registry.rebuilding.history import History, Row, new_branch
 
 Apply = Callable[[History, Entry], None]
 
-OF_BYTES: Final = frozenset({"integrity.violated", "integrity.restored", "scrub.requested", "version.handed_out"})
-"""What happened to stored bytes, which the manifests do not hold: known, and nothing is made of it."""
+OF_BYTES: Final = frozenset({"integrity.violated", "scrub.requested", "version.handed_out"})
+"""What happened to stored bytes and moved nothing: known, and nothing is made of it."""
 
 
 def fold(name: str, entries: Iterable[Entry]) -> History:
@@ -172,6 +173,20 @@ def _release_published(history: History, entry: Entry) -> None:
     _apply_stability(history, entry)
 
 
+def _bytes_restored(history: History, entry: Entry) -> None:
+    """A repair: the files that it names lie where the good bytes are."""
+    ((before, after),) = ((old, new) for name, old, new in entry.sides() if name == "location")
+    good = Location(**after)
+    if (damaged := Location(**before)) == good:  # the store itself has got them back
+        return
+    history.replaced.pop(good, None)  # a place that is good once more, and not a circle
+    history.replaced[damaged] = good
+    for name, _, _ in entry.sides():
+        holder, found, path = name.partition("/files/")
+        if found:
+            history.repaired.setdefault(holder, {})[path] = good
+
+
 _CONTRACT: Final[Mapping[str, Any]] = {
     "tolerances": [],
     "checks": [],
@@ -243,6 +258,7 @@ ACTIONS: Final[Mapping[str, Apply]] = {
     "version.evaluation": reported.measured,
     "version.observation": reported.measured,
     "deployment.reported": reported.deployed,
+    "integrity.restored": _bytes_restored,
     "baseline.diverged": reported.judged,
     "baseline.recovered": reported.judged,
 }

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from muniment.ports.blobs import Location
 from muniment.registry.rebuilding.entries import Entry
 
 Row = dict[str, Any]
@@ -56,6 +57,10 @@ class History:
     """Batches whose measurements their entries tell by digest alone."""
     units: dict[str, str] = field(default_factory=dict)
     candidates: dict[str, Row] = field(default_factory=dict)
+    repaired: dict[str, dict[str, Location]] = field(default_factory=dict)
+    """Where repairs have put files, by holder (`versions/3`, `releases/1.2.0`) and path."""
+    replaced: dict[Location, Location] = field(default_factory=dict)
+    """What repairs have put in the place of damaged objects: of files too many for an entry to name each."""
     unknown: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 

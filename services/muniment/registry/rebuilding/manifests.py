@@ -1,8 +1,9 @@
 """What the store still holds of a version: its manifest, the locks, and where each file's bytes lie.
 
-Bytes are found by their digest: ingest and validator put each object under `blobs/sha256/XX/DIGEST`. Where a key has
-several versions with the right size, the oldest locked one is taken: all of them held those bytes when they were
-committed, and any locked one still does.
+Bytes are where the last repair of the file has put them. Of a file that was never repaired a release's manifest says
+where they are; a version's says only what they are, so they are found by their digest: ingest and validator put each
+object under `blobs/sha256/XX/DIGEST`. Where a key has several versions with the right size, the oldest locked one is
+taken: all of them held those bytes when they were committed, and any locked one still does.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A manifest as the store keeps it, and where its files' bytes are, by digest. `problems` tells what is missing."""
+    """A manifest as the store keeps it, and where its files' bytes are, by path. `problems` tells what is missing."""
 
     text: bytes
     place: Stored | None
@@ -53,6 +54,17 @@ class Kept:
         return self.content.get("files") or ()
 
 
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What repairs have moved: a holder's files by path, and objects wherever a file refers to them."""
+
+    files: Mapping[str, Location] = field(default_factory=dict)
+    objects: Mapping[Location, Location] = field(default_factory=dict)
+
+
+_NOTHING: Final = Repaired()
+
+
 @dataclass(slots=True)
 class Manifests:
     """Reads manifests from a store, a few at once. `bucket` is the one for entries that name none."""
@@ -62,12 +74,12 @@ class Manifests:
     _known: dict[tuple[str, str], Stored | None] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
-    async def read(self, row: Mapping[str, Any]) -> Kept:
+    async def read(self, row: Mapping[str, Any], repaired: Repaired = _NOTHING) -> Kept:
         """What is kept of a version or release whose row says `id` and `manifest_bucket`, `_key`, `_version_id`."""
         async with self._slots:
-            return await self._read(row)
+            return await self._read(row, repaired)
 
-    async def _read(self, row: Mapping[str, Any]) -> Kept:
+    async def _read(self, row: Mapping[str, Any], repaired: Repaired) -> Kept:
         bucket = row["manifest_bucket"] or self.bucket
         place, text = await self._manifest(bucket, row["manifest_key"], row["manifest_version_id"])
         found = f"sha256:{sha256_hex(text)}" if place else "nothing"
@@ -80,11 +92,11 @@ class Manifests:
         bytes_at: dict[str, Stored] = {}
         problems: list[str] = []
         for file in content["files"]:
-            stored = await self._bytes(bucket, file["sha256"], file["size"])
+            stored = await self._of_file(bucket, file, repaired)
             if stored is None:
                 problems.append(f"the bytes of {file['path']} (sha256:{file['sha256']}) are not in {bucket}")
             else:
-                bytes_at[file["sha256"]] = stored
+                bytes_at[file["path"]] = stored
         return Kept(text, place, content, bytes_at, tuple(problems))
 
     async def holds(self, place: Location, size: int, until: datetime) -> bool:
@@ -107,6 +119,23 @@ class Manifests:
             return None, b""
         text = await self.blobs.read_whole(Location(bucket, key, place.version_id), at_most=MAX_MANIFEST)
         return place, text or b""
+
+    async def _of_file(self, bucket: str, file: Mapping[str, Any], repaired: Repaired) -> Stored | None:
+        said = repaired.files.get(file["path"]) or (Location(**file["location"]) if "location" in file else None)
+        if said is None:
+            found = await self._bytes(bucket, file["sha256"], file["size"])
+            if found is None:
+                return None
+            said = Location(found.bucket, found.key, found.version_id)
+            if said not in repaired.objects:
+                return found
+        while said in repaired.objects:  # each step leads to a later repair
+            said = repaired.objects[said]
+        try:
+            version = await self.blobs.stat(said.bucket, said.key, said.version_id)
+        except Rejected:
+            return None
+        return _stored(version) if version.size == file["size"] else None
 
     async def _bytes(self, bucket: str, sha256: str, size: int) -> Stored | None:
         known = (bucket, sha256)

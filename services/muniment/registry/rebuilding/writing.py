@@ -14,7 +14,7 @@ import asyncpg
 from muniment.contracts.errors import Conflict
 from muniment.contracts.ids import ModelName, model_key
 from muniment.registry.rebuilding.history import History, Row
-from muniment.registry.rebuilding.manifests import Kept, Manifests, Stored
+from muniment.registry.rebuilding.manifests import Kept, Manifests, Repaired, Stored
 from muniment.runtime.sql import load_queries
 
 SQL = load_queries("muniment.registry", "rebuilding")
@@ -64,7 +64,12 @@ class Writer:
         numbers_left = sorted(history.versions)
         while numbers_left:
             numbers, numbers_left = numbers_left[:_BATCH], numbers_left[_BATCH:]
-            kept = await asyncio.gather(*(self.manifests.read(history.versions[number]) for number in numbers))
+            kept = await asyncio.gather(
+                *(
+                    self.manifests.read(history.versions[number], _repaired(history, f"versions/{number}"))
+                    for number in numbers
+                )
+            )
             rows = [_version(number, history.versions[number], one) for number, one in zip(numbers, kept, strict=True)]
             await self._insert("versions", model_id, rows)
             await self._insert("files", model_id, _files(numbers, kept))
@@ -117,7 +122,7 @@ class Writer:
     async def _write_releases(self, model_id: int, history: History) -> list[str]:
         problems: list[str] = []
         for semver, row in history.releases.items():
-            kept = await self.manifests.read(row)
+            kept = await self.manifests.read(row, _repaired(history, f"releases/{semver}"))
             problems += [f"{history.name}@{semver}: {problem}" for problem in kept.problems]
             await self._insert("releases", model_id, [{"semver": semver, **row, **_manifest(kept)}])
             files = [{"semver": semver, **file} for file in _files([row["number"]], [kept])]
@@ -129,6 +134,10 @@ class Writer:
         for start in range(0, len(rows), _ROWS):
             text = json.dumps(rows[start : start + _ROWS], default=_json)
             await self.connection.execute(SQL[f"insert_{what}"], model_id, text)
+
+
+def _repaired(history: History, holder: str) -> Repaired:
+    return Repaired(history.repaired.get(holder, {}), history.replaced)
 
 
 def _version(number: int, row: Row, kept: Kept) -> Row:
@@ -156,11 +165,11 @@ def _files(numbers: Sequence[int], kept: Sequence[Kept]) -> list[Row]:
             "format": file["format"],
             "role": file["role"],
             "sha256": file["sha256"],
-            **_object(one.bytes_at[file["sha256"]]),
+            **_object(one.bytes_at[file["path"]]),
         }
         for number, one in zip(numbers, kept, strict=True)
         for file in one.files
-        if file["sha256"] in one.bytes_at
+        if file["path"] in one.bytes_at
     ]
 
 

@@ -248,3 +248,16 @@ UPDATE stored_object SET freed_at = $2 WHERE id = ANY($1::bigint[])
 -- The store still holds these under a lock: until then nothing looks at them again.
 UPDATE stored_object AS s SET condemned_at = NULL, locked_until = greatest(s.locked_until, held.until)
 FROM unnest($1::bigint[], $2::timestamptz[]) AS held (id, until) WHERE s.id = held.id
+
+-- name: unrecorded
+-- Of these version-ids: what no row has ever referred to, and no waiting candidate will.
+SELECT asked.bucket, asked.key, asked.version_id
+FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (bucket, key, version_id)
+WHERE NOT EXISTS (
+        SELECT FROM stored_object s
+        WHERE (s.bucket, s.key, s.version_id) = (asked.bucket, asked.key, asked.version_id)
+    )
+    AND NOT EXISTS (
+        SELECT FROM candidate c
+        WHERE c.state = 'waiting' AND position(convert_to(asked.version_id, 'UTF8') IN c.publication) > 0
+    )

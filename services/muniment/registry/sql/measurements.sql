@@ -47,6 +47,32 @@ SELECT found.* FROM unnest($4::text[]) AS k (kind), LATERAL (
 ORDER BY found.seq DESC
 LIMIT $7
 
+-- name: measurements_of_slice
+SELECT found.* FROM unnest($4::text[]) AS k (kind), LATERAL (
+    SELECT m.seq, m.kind, m.metric, m.value, m.unit, m.dataset, m.slice, m.measured_at, m.recorded_at, m.operator,
+           m.batch_id, m.number
+    FROM measurement m
+    WHERE m.model_id = $1 AND m.number = $2 AND m.kind = k.kind AND m.slice = $6 AND m.slice <> '' AND m.seq < $3
+        AND ($5::text IS NULL OR m.dataset = $5) AND ($8::text IS NULL OR m.metric = $8)
+    ORDER BY m.seq DESC
+    LIMIT $7
+) AS found
+ORDER BY found.seq DESC
+LIMIT $7
+
+-- name: measurements_of_dataset
+SELECT found.* FROM unnest($4::text[]) AS k (kind), LATERAL (
+    SELECT m.seq, m.kind, m.metric, m.value, m.unit, m.dataset, m.slice, m.measured_at, m.recorded_at, m.operator,
+           m.batch_id, m.number
+    FROM measurement m
+    WHERE m.model_id = $1 AND m.number = $2 AND m.kind = k.kind AND m.dataset = $5 AND m.dataset <> '' AND m.seq < $3
+        AND ($6::text IS NULL OR m.slice = $6) AND ($8::text IS NULL OR m.metric = $8)
+    ORDER BY m.seq DESC
+    LIMIT $7
+) AS found
+ORDER BY found.seq DESC
+LIMIT $7
+
 -- name: manifest_of
 SELECT manifest FROM version WHERE model_id = $1 AND number = $2
 

@@ -306,3 +306,13 @@ WITH released AS (
     UPDATE release SET manifest_locked_until = greatest(manifest_locked_until, $2) WHERE id = $1
 )
 UPDATE version SET manifest_locked_until = greatest(manifest_locked_until, $2) WHERE id = $1
+
+-- name: baselines
+-- With the metrics of their manifests, of which only the part between two marks is parsed: `series_over_versions` in
+-- measurements.sql says why that is safe.
+SELECT p.model_id, p.number, v.id, c.tolerances,
+       '{' || split_part(split_part(convert_from(v.manifest, 'UTF8'), '"metrics":{', 2), '},"model":"', 1) || '}' AS metrics
+FROM pointer p
+JOIN version v ON (v.model_id, v.number) = (p.model_id, p.number)
+LEFT JOIN contract c ON c.model_id = p.model_id
+WHERE p.model_id = ANY($1::bigint[]) AND p.name = 'baseline'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from muniment.cli.arguments import Command, Option
@@ -148,9 +148,7 @@ def gc(
     *,
     yes: Annotated[bool, Option("Free them; without it they are only told.")] = False,
     dry_run: Annotated[bool, Option("Only tell, which is also the default.")] = False,
-    leftovers: Annotated[
-        bool, Option("Old uploads in place of deleted versions: rejected, abandoned, repeated.")
-    ] = False,
+    leftovers: Annotated[bool, Option("Old uploads, copies and locked bytes that no version came of.")] = False,
     common: Common = DEFAULTS,
 ) -> None:
     """Free what nothing needs, in requests of a thousand objects. What was uploaded lately is no leftover yet."""
@@ -179,25 +177,43 @@ def gc(
 
 
 def _sweep(common: Common, *, free: bool) -> None:
-    total = {"dry_run": not free, "looked_at": 0, "leftovers": 0, "size": 0, "kept": 0}
-    token: str | None = None
+    total = {"looked_at": 0, "leftovers": 0, "size": 0, "kept": 0}
+    places: dict[tuple[str, str], dict[str, Any]] = {}
+    older_than = None
     with common.client() as client:
-        while True:
-            found = client.sweep(dry_run=not free, page_token=token)
-            for name in ("looked_at", "leftovers", "size", "kept"):
-                total[name] += found[name]
-            if (token := found["next_page_token"]) is None:
-                break
-            common.say(f"{total['leftovers']} of {total['looked_at']} so far, {size(total['size'])}")
+        # Uploads of publications are ingest's; what was locked once and copies for releases are the registry's.
+        for ask in (client.sweep, client.collect_leftovers):
+            for found in _pages(ask, dry_run=not free):
+                at = found["place"]
+                place = places.setdefault((at["bucket"], at["prefix"]), {**at, "leftovers": 0, "size": 0})
+                for name in total:
+                    total[name] += found[name]
+                for name in ("leftovers", "size"):
+                    place[name] += found[name]
+                older_than = found["older_than"]
+                if found["next_page_token"] is not None:
+                    common.say(f"{total['leftovers']} of {total['looked_at']} so far, {size(total['size'])}")
+    held = sorted((place for place in places.values() if place["leftovers"]), key=lambda one: -one["size"])
     verb = "freed" if free else "would be freed"
     common.show(
-        total,
+        {"dry_run": not free, **total, "places": held},
         name=total["leftovers"],
         facts=[
             ("leftovers", f"{total['leftovers']} of {total['looked_at']} {verb}"),
             ("size", size(total["size"])),
+            *((f"{one['bucket']}/{one['prefix']}", f"{one['leftovers']}, {size(one['size'])}") for one in held),
             ("kept", total["kept"]),
-            ("older than", moment(found["older_than"])),
+            ("older than", moment(older_than)),
         ],
     )
     common.next("muniment audit ls" if free else "muniment gc --leftovers --yes")
+
+
+def _pages(ask: Callable[..., Mapping[str, Any]], *, dry_run: bool) -> Iterator[Mapping[str, Any]]:
+    """The answers for one page after the other."""
+    token: str | None = None
+    while True:
+        found = ask(dry_run=dry_run, page_token=token)
+        yield found
+        if (token := found["next_page_token"]) is None:
+            return
