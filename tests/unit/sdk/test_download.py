@@ -87,7 +87,7 @@ def test_damaged_bytes_never_take_their_place(published: FakeRegistry, client: C
     assert error.code == "digest_mismatch"
     assert error.expected != error.actual
     assert not (back / "config.json").exists()
-    assert not list(back.rglob("*.part")), "nothing is left to be gone on with"
+    assert not list(back.rglob(".config.json.*.part")), "nothing of it is left to be gone on with"
 
 
 def test_damage_on_the_way_is_fetched_again(published: FakeRegistry, client: Client, back: Path) -> None:
