@@ -26,7 +26,8 @@ up = Command(
 )
 demo = Command(
     "muniment demo",
-    "Train two small models, publish them, and follow each event through the pipeline, to a webhook and an e-mail.",
+    "Train two small models, publish them and follow each event through the whole pipeline, up to a webhook and a "
+    "mail.",
     example="muniment demo",
 )
 run = Command(
