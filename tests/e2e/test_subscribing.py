@@ -36,7 +36,10 @@ async def test_listeners_miss_nothing_while_everything_is_started_again(tmp_path
             *("--cursor", str(tmp_path / f"{way}.cursor"), "--exec", hook, "--json", "--timeout", "120"),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env={**{name: value for name, value in os.environ.items() if not name.startswith("MUNIMENT_")}, **environment},
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("MUNIMENT_")},
+                **environment,
+            },
         )
 
     async def publish(number: int) -> None:
