@@ -59,7 +59,10 @@ def build(deps: Deps) -> Built:
         async with outbound, guest or nullcontext():
             await deliverer.run()
 
-    streams = Broadcast(deps.pool, feed, settings.max_streams, count=deps.metrics.event_streams.set)
+    def count_streams(count: int) -> None:
+        deps.metrics.event_streams.set(count)
+
+    streams = Broadcast(deps.pool, feed, settings.max_streams, count=count_streams)
     subscriptions = Subscriptions(deps.transactions, channels, sealer, deps.clock, wake, settings.timeout_s)
     return Built(
         router=with_stream(router(subscriptions, feed), streams, feed),
