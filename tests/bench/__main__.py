@@ -31,6 +31,7 @@ NAMES = (
     "diff",
     "growth",
     "notifications",
+    "isolation",
     "endurance",
 )
 
