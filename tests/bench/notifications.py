@@ -77,7 +77,7 @@ async def _steady(made: AIOKafkaProducer, received: Received, numbers: Iterable[
     for place, number in enumerate(itertools.islice(numbers, round(seconds * PER_SECOND))):
         await asyncio.sleep(max(0.0, begin + place / PER_SECOND - time.perf_counter()))
         sent[number] = time.perf_counter()
-        acknowledged.append(await _send(made, f"model-{number % SUBSCRIPTIONS}", number))
+        acknowledged.append(await send(made, f"model-{number % SUBSCRIPTIONS}", number))
     await asyncio.gather(*acknowledged)
     await received.all_of(sent)
     return [received.first[number] - moment for number, moment in sent.items()]
@@ -92,7 +92,7 @@ async def _burst(
     report.say(f"notifications: a burst of {BURST} webhooks")
     before, cpu = received.count, cpu_seconds(stack.services)
     events = list(itertools.islice(numbers, BURST // SUBSCRIPTIONS))
-    await asyncio.gather(*[await _send(made, f"burst-{number % 20}", number) for number in events])
+    await asyncio.gather(*[await send(made, f"burst-{number % 20}", number) for number in events])
     await received.so_many(before + BURST)
     times = received.times[before : before + BURST]
     # The middle: neither the first webhooks, while events are still written, nor the last, when lanes run dry.
@@ -105,7 +105,8 @@ async def _burst(
     )
 
 
-async def _send(made: AIOKafkaProducer, model: str, number: int) -> asyncio.Future[object]:
+async def send(made: AIOKafkaProducer, model: str, number: int) -> asyncio.Future[object]:
+    """Send a version-available event with this number; the result is done when the broker has it."""
     place = {"bucket": "muniment-models", "key": "k", "version_id": "v"}
     flow = str(uuid.uuid4())
     payload = VersionAvailable.model_validate(
@@ -239,7 +240,13 @@ class _Connection(asyncio.Protocol):
 async def sink() -> AsyncIterator[Received]:
     """A receiver on a loopback port of its own."""
     received = Received()
+    async with receiver(received) as received.url:
+        yield received
+
+
+@asynccontextmanager
+async def receiver(received: Received) -> AsyncIterator[str]:
+    """The URL of a receiver on a free loopback port that notes into `received`."""
     server = await asyncio.get_running_loop().create_server(lambda: _Connection(received), "127.0.0.1", 0)
     async with server:
-        received.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
-        yield received
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"

@@ -123,7 +123,7 @@ async def test_a_subscription_can_be_handed_to_another_owner(api: Api) -> None:
     assert (changed.status_code, changed.json()["owner"]) == (200, "https://login.test|bob")
     assert (await api.call("GET", path)).json()["owner"] == "https://login.test|bob"
     [change] = (await api.audit())[-1]["changes"]
-    assert change == {"path": "owner", "from": "muniment|writer", "to": "https://login.test|bob"}
+    assert change == {"path": "owner", "before": "muniment|writer", "after": "https://login.test|bob"}
     for nonsense in (None, "bob", "|bob", "muniment|", "a|b|c"):
         assert (await api.call("PATCH", path, {"owner": nonsense})).status_code == 422
 
