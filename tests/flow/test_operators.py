@@ -71,7 +71,7 @@ async def test_the_feed_continues_from_its_cursor(registry: Outside, tmp_path: P
         await registry.client.publish(model_folder(tmp_path / str(number), f"fed {number}"), model="fed")
     kind = topics.VERSION_AVAILABLE.type
 
-    async def numbers(after: int) -> list[tuple[int, int]]:
+    async def numbers(after: int | str) -> list[tuple[str, int]]:
         feed = registry.client.events(after, model="fed", type=kind, follow=False)
         return [(event.cursor, event.raw["data"]["number"]) async for event in feed]
 

@@ -44,6 +44,7 @@ def with_stream(routes: APIRouter, streams: Broadcast, feed: Feed) -> APIRouter:
 
     @routes.get(
         "/events/stream",
+        status_code=200,  # named, since the description would else look for it in the response class
         response_model=None,
         response_class=EventStream,
         responses={
