@@ -11,6 +11,7 @@ from pathlib import Path
 from muniment.adapters.postgres import connect
 from muniment.adapters.signing_keys import TextKeys
 from muniment.audit.note import VerifierKey
+from muniment.contracts.errors import NotFound
 from muniment.contracts.topics import AUDIT_LOG
 from muniment.server.endpoints import endpoints_of
 from muniment.server.parts import Parts
@@ -23,9 +24,19 @@ from muniment.verifier.keys import parse_key
 from tests.conftest import new_database
 from tests.integration.audit.test_cosigning import running
 
-from .conftest import _fields, model_folder, outside, stack_settings
+from .conftest import Outside, _fields, model_folder, outside, stack_settings
 
 ORIGIN = "example.com/flow"
+
+
+async def is_published(seen: Outside, model: str) -> bool:
+    """Whether the newest checkpoint covers what the log has of the model."""
+    last = [entry.index async for entry in seen.client.audit_entries(model=model)][-1]
+    try:
+        note = await seen.client.audit_checkpoint()
+    except NotFound:
+        return False
+    return int(note.split("\n")[1]) > last
 
 
 async def test_a_live_log_with_two_witnesses(parts: Parts, tmp_path: Path) -> None:
@@ -56,6 +67,9 @@ async def test_a_live_log_with_two_witnesses(parts: Parts, tmp_path: Path) -> No
         ):
             await seen.client.publish(model_folder(tmp_path / "model"), model="witnessed")
             await seen.until_audited("models/witnessed/versions/1", "version.committed")
+            async with asyncio.timeout(20):  # the topic has an entry up to a second before it is published
+                while not await is_published(seen, "witnessed"):
+                    await asyncio.sleep(0.05)
             database = await connect(endpoints.postgres_dsn, "audit")
             try:
                 places = Places(

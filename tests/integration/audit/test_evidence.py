@@ -127,6 +127,7 @@ async def test_a_pack_of_a_quarter(bench: Bench, tmp_path: Path) -> None:
     await bench.committed(1, version(OLD), old)
     await bench.happened("baseline.promoted", "pointers/baseline", {"path": "pointers/baseline", "after": version(OLD)})
     await bench.happened("version.described", "versions/1", {"path": "description", "after": "before the quarter"})
+    bench.writer.clock.move(60)
     since = bench.now()
     await bench.committed(2, version(NEW), new)
     await bench.happened("baseline.promoted", "pointers/baseline", outcome="refused", reason="gate_shut: too slow")
