@@ -115,7 +115,7 @@ class Ledger:
     async def lanes(self, horizon_s: float) -> Sequence[Lane]:
         """Active subscriptions that are degraded or have something due within the horizon.
 
-        One index probe for each subscription, however long its backlog is.
+        One index probe for each subscription that has something pending, however long its backlog is.
         """
         rows = await self.pool.fetch(SQL["due_lanes"], horizon_s)
         return [Lane(row["id"], row["degraded"], row["failing"], row["due_in_s"]) for row in rows]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
 import asyncpg
 
@@ -119,6 +122,44 @@ async def test_in_a_large_ledger_rows_are_found_by_their_ids(notifier: Notifier)
                 assert not any("delivery_due" in row[0] for row in rows), rows
         finally:
             await owner.close()
+
+
+async def test_of_thousands_of_subscriptions_only_those_with_something_to_deliver_are_looked_at(
+    notifier: Notifier,
+) -> None:
+    async with notifier.running(deliver=False) as running:
+        wanting = [await notifier.subscribe("http://127.0.0.1:9/") for _ in range(2)]
+        await running.tell(available(1))
+        await notifier.pool.execute(
+            """
+            WITH made AS (
+                INSERT INTO subscription (id, name, channel, config, filter, owner, created_at, updated_at)
+                SELECT gen_random_uuid(), 'n-' || n, channel, config, filter, owner, created_at, updated_at
+                FROM subscription, generate_series(1, 2000) AS n WHERE id = $1
+                RETURNING id
+            )
+            INSERT INTO delivery (id, subscription_id, event_seq, state)
+            SELECT gen_random_uuid(), id, (SELECT max(seq) FROM event_feed), 'delivered' FROM made
+            """,
+            wanting[0],
+        )
+        for statement, arguments in (("due_lanes", (2.0,)), ("due_digests", (10,))):
+            explained = await notifier.pool.fetchval(
+                f"EXPLAIN (ANALYZE, FORMAT JSON) {SQL[statement]}", *arguments, column=0
+            )
+            looked = [
+                node for node in _nodes(json.loads(explained)[0]["Plan"]) if node.get("Relation Name") == "delivery"
+            ]
+            assert looked, statement
+            assert sum(node["Actual Loops"] for node in looked) <= len(wanting) + 1, looked
+            assert {node["Node Type"] for node in looked} <= {"Index Scan", "Index Only Scan"}, looked
+        assert {lane.subscription_id for lane in await Ledger(notifier.pool).lanes(2.0)} == set(wanting)
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from _nodes(below)
 
 
 async def test_renewing_leases_waits_for_nobody(notifier: Notifier) -> None:

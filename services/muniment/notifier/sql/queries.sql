@@ -36,15 +36,30 @@ ON CONFLICT (subscription_id, key) DO UPDATE SET until = excluded.until, held = 
 -- deliveries --------------------------------------------------------------------------------------------------------
 
 -- name: due_lanes
+-- Goes from one subscription that has something pending to the next, by the index of what is pending: those that have
+-- nothing, which are nearly all of many thousands, cost nothing, and a backlog costs one look.
+WITH RECURSIVE waiting AS (
+    (SELECT subscription_id, due_at FROM delivery WHERE state = 'pending' ORDER BY subscription_id, due_at LIMIT 1)
+    UNION ALL
+    SELECT further.*
+    FROM waiting w
+    CROSS JOIN LATERAL (
+        SELECT subscription_id, due_at FROM delivery
+        WHERE state = 'pending' AND subscription_id > w.subscription_id
+        ORDER BY subscription_id, due_at LIMIT 1
+    ) AS further
+), lane AS (
+    SELECT subscription_id AS id, due_at FROM waiting WHERE due_at < now() + $1 * interval '1 second'
+    UNION ALL
+    SELECT s.id, NULL FROM subscription s WHERE s.degraded_since IS NOT NULL
+)
 SELECT s.id, s.degraded_since IS NOT NULL AS degraded, s.failing_since IS NOT NULL AS failing,
-       CASE WHEN d.due_at < now() + $1 * interval '1 second'
-            THEN greatest(extract(epoch FROM d.due_at - now()), 0)::float8 END AS due_in_s
-FROM subscription s
-LEFT JOIN LATERAL (
-    SELECT due_at FROM delivery WHERE subscription_id = s.id AND state = 'pending' ORDER BY due_at LIMIT 1
-) AS d ON true
+       CASE WHEN min(l.due_at) IS NOT NULL
+            THEN greatest(extract(epoch FROM min(l.due_at) - now()), 0)::float8 END AS due_in_s
+FROM lane l
+JOIN subscription s USING (id)
 WHERE s.state = 'active' AND (s.expires_at IS NULL OR s.expires_at > now())
-    AND (s.degraded_since IS NOT NULL OR d.due_at < now() + $1 * interval '1 second')
+GROUP BY s.id
 
 -- name: lease
 WITH wanted AS (
@@ -217,11 +232,25 @@ WHERE id = ANY ($1::uuid[]) AND (state = 'dead' OR $2::boolean AND state = 'deli
 -- digests -----------------------------------------------------------------------------------------------------------
 
 -- name: due_digests
-SELECT s.id FROM subscription s
-WHERE s.state = 'active' AND (s.expires_at IS NULL OR s.expires_at > now()) AND EXISTS (
-    SELECT FROM delivery d
-    WHERE d.subscription_id = s.id AND d.state = 'gathered' AND d.digest_id IS NULL AND d.due_at <= now()
+-- As due_lanes: from one subscription that has something gathered to the next.
+WITH RECURSIVE gathered AS (
+    (
+        SELECT subscription_id, due_at FROM delivery WHERE state = 'gathered' AND digest_id IS NULL
+        ORDER BY subscription_id, due_at LIMIT 1
+    )
+    UNION ALL
+    SELECT further.*
+    FROM gathered g
+    CROSS JOIN LATERAL (
+        SELECT subscription_id, due_at FROM delivery
+        WHERE state = 'gathered' AND digest_id IS NULL AND subscription_id > g.subscription_id
+        ORDER BY subscription_id, due_at LIMIT 1
+    ) AS further
 )
+SELECT s.id
+FROM gathered g
+JOIN subscription s ON s.id = g.subscription_id
+WHERE g.due_at <= now() AND s.state = 'active' AND (s.expires_at IS NULL OR s.expires_at > now())
 ORDER BY random() -- so that none that cannot be made stands before the others
 LIMIT $1
 
