@@ -138,6 +138,7 @@ def stack_settings(folder: Path, **changes: Any) -> Settings:
         "http": {"port": 0},
         "kafka": {"topic_prefix": f"f{number}.", "group_prefix": f"f{number}.", "partitions": 3},
         "s3": {"bucket": f"models-{number}"},
+        "audit": {"bucket": f"audit-{number}", "retention_s": 60},
         "ingest": {"landing_buckets": [f"landing-{number}"]},
         "registry": {
             "production": {"retention_s": 60},

@@ -27,7 +27,7 @@ from muniment.runtime.settings import NotifierSettings, Settings, SmtpSettings
 from muniment.testing.smtp_sink import SmtpSink
 
 from .conftest import DEVELOPMENT, PACE, Notifier, available
-from .test_http import Api, Tokens
+from .http_bench import Api, Tokens
 
 TOKEN = "token-in-path"
 HOSTILE = "<!channel> <b>x</b>\r\nBcc: eve@evil.example \u202e[a](https://evil.example) " + "A" * 5000

@@ -30,7 +30,7 @@ from muniment.sdk.sse import Sent, SseParser
 from muniment.server.web import serving
 
 from .conftest import Notifier, Running, available, eventually
-from .test_http import Tokens
+from .http_bench import Tokens
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Bench:
         streams = Broadcast(self.running.pool, self.running.feed, limit, stretch=stretch)
         routes = with_stream(APIRouter(), streams, self.running.feed)
         listener = socket.create_server(("127.0.0.1", self.port))
-        async with serving(listener, [routes], Tokens(), {}, Metrics(CollectorRegistry())):
+        async with serving(listener, [routes], Tokens(), {}, {}, Metrics(CollectorRegistry())):
             yield Server(f"http://127.0.0.1:{self.port}", streams)
 
     async def client(self, stack: AsyncExitStack, token: str = "reader") -> AsyncClient:
