@@ -93,14 +93,13 @@ async def test_ranges_give_the_digest_of_the_whole(size: int) -> None:
     assert sum(seen) == 2 * size
 
 
-async def test_a_pace_is_of_all_reads_together(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pace_is_of_all_reads_together() -> None:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr("muniment.registry.scrubbing.reading.asyncio.sleep", sleep)
-    pace = Pace(1000.0)
+    pace = Pace(1000.0, sleep)
     await asyncio.gather(*(pace.take(100_000) for _ in range(3)))
     assert [round(seconds / 100) for seconds in slept] == [1, 2]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,6 +28,7 @@ class Pace:
     """Bytes per second of all reads of one process together."""
 
     rate: float
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _free_at: float = field(default=0.0)
 
     async def take(self, count: int) -> None:
@@ -36,7 +37,7 @@ class Pace:
         start = max(now, self._free_at)
         self._free_at = start + count / self.rate
         if start > now:
-            await asyncio.sleep(start - now)
+            await self.sleep(start - now)
 
 
 @dataclass(frozen=True, slots=True)
