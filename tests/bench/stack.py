@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from muniment.adapters.kafka import KafkaConnection
 from muniment.adapters.minio import MinioBlobStore, S3Options
+from muniment.server.endpoints import endpoints_of
+from muniment.server.parts import PartsSettings, start_parts
+from muniment.server.process import parts_environment
 from muniment.server.stack import Endpoints
 
 from .usage import family
@@ -94,31 +97,64 @@ async def running(folder: Path | None = None, **environment: str) -> AsyncIterat
     with tempfile.TemporaryDirectory(prefix="muniment-bench-") as own:
         data = (folder or Path(own)) / "data"
         began = time.perf_counter()
-        log = Path(own) / "services.log"
-        with log.open("wb") as stderr:
-            process = await asyncio.create_subprocess_exec(
-                *(*COMMAND, "up", "--data-dir", str(data), "--http", "127.0.0.1:0"),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=stderr,
-                env={
-                    **clean_environment(),
-                    "MUNIMENT_LOG_FORMAT": "json",
-                    "MUNIMENT_LOG_LEVEL": "warning",
-                    **environment,
-                },
-            )
-        try:
-            url = await _ready(process, log)
+        command = ("up", "--data-dir", str(data), "--http", "127.0.0.1:0")
+        async with _process(command, Path(own) / "services.log", environment) as (process, url):
             start_s = time.perf_counter() - began
-            token = json.loads((data / "credentials.json").read_text())["token"]
-            yield Stack(process, url, token, data, _endpoints(data), start_s, family(process.pid))
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            async with asyncio.timeout(60):
-                await process.wait()
-            if text := log.read_text(errors="replace").strip():
-                print("\n".join(f"# log: {line[:400]}" for line in text.splitlines()[-20:]), file=sys.stderr)
+            yield Stack(process, url, _token(data), data, _endpoints(data), start_s, family(process.pid))
+
+
+@asynccontextmanager
+async def running_services(services: Sequence[str], **environment: str) -> AsyncIterator[Stack]:
+    """The same with these services alone, in one process; the parts are started by this one."""
+    with tempfile.TemporaryDirectory(prefix="muniment-bench-") as own:
+        data = Path(own) / "data"
+        began = time.perf_counter()
+        async with start_parts(PartsSettings(data_dir=data), on_progress=None) as parts:
+            endpoints = endpoints_of(parts)
+            settings = {
+                **parts_environment(endpoints),
+                "MUNIMENT_DATA_DIR": str(data),
+                "MUNIMENT_INGEST__ALLOW_UNSIGNED": "true",
+                "MUNIMENT_INGEST__LANDING_BUCKETS": json.dumps([LANDING]),
+                **environment,
+            }
+            command = ("run", *services, "--http", "127.0.0.1:0")
+            async with _process(command, Path(own) / "services.log", settings) as (process, url):
+                start_s = time.perf_counter() - began
+                found = {**family(os.getpid()), **family(process.pid)}
+                yield Stack(process, url, _token(data), data, endpoints, start_s, found)
+
+
+def _token(data: Path) -> str:
+    return str(json.loads((data / "credentials.json").read_text())["token"])
+
+
+@asynccontextmanager
+async def _process(
+    command: Sequence[str], log: Path, environment: Mapping[str, str]
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The command as a process, once it is ready, and its URL; ended in order."""
+    with log.open("wb") as stderr:
+        process = await asyncio.create_subprocess_exec(
+            *(*COMMAND, *command),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env={
+                **clean_environment(),
+                "MUNIMENT_LOG_FORMAT": "json",
+                "MUNIMENT_LOG_LEVEL": "warning",
+                **environment,
+            },
+        )
+    try:
+        yield process, await _ready(process, log)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        async with asyncio.timeout(60):
+            await process.wait()
+        if text := log.read_text(errors="replace").strip():
+            print("\n".join(f"# log: {line[:400]}" for line in text.splitlines()[-20:]), file=sys.stderr)
 
 
 async def _ready(process: asyncio.subprocess.Process, log: Path) -> str:

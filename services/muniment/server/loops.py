@@ -9,16 +9,22 @@ from typing import Final
 import structlog
 
 from muniment.adapters.postgres import RACES, UNAVAILABLE
-from muniment.contracts.errors import Transient
+from muniment.contracts.errors import Misconfigured, Transient
 
 log = structlog.get_logger(__name__)
 
 PASSING: Final[tuple[type[Exception], ...]] = (*UNAVAILABLE, *RACES, Transient)
 PAUSE_S: Final = 1.0
+CURE_PAUSE_S: Final = 5.0
+"""Between two tries of a loop that waits for an operator: credentials taken away, a policy changed."""
 
 
 class Loops:
-    """Loops mend what they can themselves; this is the net below them: an outage never ends the process."""
+    """Loops mend what they can themselves; this is the net below them: an outage never ends the process.
+
+    Nor does an operator's mistake (`Misconfigured`) that is made while it runs: a store that refuses the credentials
+    would end every replica, and their restarts, until it is cured. Settings are checked before the loops begin.
+    """
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,5 +61,8 @@ async def _kept_up(name: str, loop: Callable[[], Awaitable[None]]) -> None:
         except PASSING as error:
             log.warning("a loop lost a part it needs; it begins again", loop=name, error=repr(error)[:300])
             await asyncio.sleep(PAUSE_S)
+        except Misconfigured as error:
+            log.error("a loop waits for an operator", loop=name, code=error.code, error=str(error)[:500])  # noqa: TRY400 - no fault of the code: the error says all
+            await asyncio.sleep(CURE_PAUSE_S)
         else:
             return

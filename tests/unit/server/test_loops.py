@@ -7,6 +7,7 @@ import asyncio
 import asyncpg
 import pytest
 
+from muniment.contracts.errors import Misconfigured
 from muniment.server import loops
 from muniment.server.loops import Loops
 
@@ -14,10 +15,19 @@ from muniment.server.loops import Loops
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops, "PAUSE_S", 0.0)
+    monkeypatch.setattr(loops, "CURE_PAUSE_S", 0.0)
 
 
-@pytest.mark.parametrize("error", [asyncpg.ConnectionDoesNotExistError("gone"), OSError(), TimeoutError()])
-async def test_a_loop_that_lost_its_database_begins_again(error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.ConnectionDoesNotExistError("gone"),
+        OSError(),
+        TimeoutError(),
+        Misconfigured("store_access_denied", "the store refuses these credentials"),
+    ],
+)
+async def test_a_loop_that_lost_a_part_or_its_rights_begins_again(error: Exception) -> None:
     runs = 0
     again = asyncio.Event()
 
