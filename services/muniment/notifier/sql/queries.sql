@@ -285,7 +285,7 @@ WHERE subscription_id = $1 AND state = 'gathered' AND digest_id IS NULL AND due_
 -- subscriptions -----------------------------------------------------------------------------------------------------
 
 -- name: bump_subscriptions
-UPDATE feed_state SET subscriptions_version = subscriptions_version + 1
+UPDATE feed_state SET subscriptions_version = subscriptions_version + 1 RETURNING subscriptions_version
 
 -- name: count_subscriptions
 SELECT count(*) FROM subscription WHERE state <> 'deleted'
