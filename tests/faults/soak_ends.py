@@ -19,7 +19,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from muniment.testing.smtp_sink import SmtpSink
 
-from .soak_plan import WISHES, Arrival, fault_of
+from .soak_plan import MAIL_FAULTS, WISHES, Arrival, fault_of, mail_fault_of
 
 _TITLE = re.compile(r"soak (?P<model>\S+?) (?P<number>[0-9]+)")
 _HANG_S = 60.0
@@ -62,6 +62,17 @@ class Ends:
         """Of a subscription."""
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/{wish}"
+
+    def mail_trouble(self, headers: bytes) -> str | None:
+        """What the mail server does with a message, as `SmtpSink.trouble` says it."""
+        delivery = str(email.message_from_bytes(headers, policy=email.policy.default)["X-Muniment-Delivery-Id"])
+        self._attempts["mail", delivery] += 1
+        fault = mail_fault_of(self._seed, delivery, self._attempts["mail", delivery])
+        if fault is None:
+            return None
+        self.kinds[fault] += 1
+        self.faults["mail"] += 1
+        return MAIL_FAULTS[fault]
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))

@@ -37,9 +37,7 @@ async def exchange(channel: Channel, message: Message, clock: Clock, deadline_s:
 
     def failed(code: str, detail: str) -> Attempt:
         digest = None if request is None else _digest(request)
-        return Attempt(
-            started_at, _ms_since(began), error=code, detail=printable(detail, 500), request_sha256=digest
-        )
+        return Attempt(started_at, _ms_since(began), error=code, detail=printable(detail, 500), request_sha256=digest)
 
     request: Request | None = None
     try:
