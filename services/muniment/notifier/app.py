@@ -94,8 +94,4 @@ def policy_of(settings: Settings) -> AddressPolicy:
     return policy_for(settings.notifier.allow_private_networks, all_embedded=modes == {"embedded"})
 
 
-_LINGER_S: Final = 0.004
-"""A batch takes along what has come to the broker while the last one was written: the client library asks for that only
-once what it holds is taken, and without the wait it would lie there for another batch."""
-
-service: Final = Service(name=NOTIFIER, package="muniment.notifier", build=build, linger_s=_LINGER_S)
+service: Final = Service(name=NOTIFIER, package="muniment.notifier", build=build)
