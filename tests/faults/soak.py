@@ -30,10 +30,11 @@ from muniment.contracts.events import ModelRejected, VersionAvailable
 from muniment.contracts.model import Payload
 from muniment.server.parts import Parts, PartsSettings, start_parts
 from muniment.testing.smtp_sink import SmtpSink
+from muniment.testing.tcp_proxy import Fault, TcpProxy
 
 from .cluster import Cluster, cluster
 from .soak_ends import Ends, mails, records
-from .soak_plan import WISHES, Row, Told, Violation, events, judge
+from .soak_plan import BROKER_FAULTS, WISHES, Row, Told, Violation, broker_faults, events, judge
 
 PER_SECOND = 10.0
 SETTLES_WITHIN_S = 120.0
@@ -55,8 +56,14 @@ class Result:
 async def soak(parts: Parts, folder: Path, seed: int, seconds: float, say: Say) -> Result:
     """Tell events for so long, kill the notifier in the middle, wait until nothing is open, and judge."""
     name = f"s{seed}-{os.getpid()}"
-    async with Ends(seed) as ends, SmtpSink() as mailbox:
+    host, _, port = parts.kafka.bootstrap.partition(":")
+    async with (
+        Ends(seed) as ends,
+        SmtpSink(trouble=ends.mail_trouble) as mailbox,
+        TcpProxy(host, int(port), is_broker=True) as broker,
+    ):
         settings = {
+            "MUNIMENT_KAFKA__BOOTSTRAP": broker.address,
             "MUNIMENT_NOTIFIER__RETRY_SCALE": "0.001",
             "MUNIMENT_NOTIFIER__TIMEOUT_S": "1",
             "MUNIMENT_NOTIFIER__SMTP__HOST": "127.0.0.1",
@@ -69,7 +76,7 @@ async def soak(parts: Parts, folder: Path, seed: int, seconds: float, say: Say) 
             topic = f"subscriber.{name}"
             await _subscribe(running, ends, topic)
             say(f"{len(WISHES)} subscriptions; {PER_SECOND:g} events a second for {seconds:g} s")
-            sent = await _tell(running, mailbox, seed, seconds, say)
+            sent = await _tell(running, mailbox, _BrokerTrouble(broker, topic), seed, seconds, say)
             last = time.monotonic()
             say("all is told; waiting until nothing is open")
             open_work = await _settled(running, len(sent))
@@ -78,6 +85,9 @@ async def soak(parts: Parts, folder: Path, seed: int, seconds: float, say: Say) 
                 "mail": mails(mailbox),
                 "topic": await records(parts.kafka.bootstrap, topic),
             }
+            for fault, action in zip(BROKER_FAULTS, ("reset", "hold"), strict=True):
+                ends.kinds[fault] += broker.fired[action]
+                ends.faults["topic"] += broker.fired[action]
             rows, bad = judge(sent, arrivals, ends.faults)
             bad += [Violation(wish, f"{count} deliveries {state}") for (wish, state), count in open_work.items()]
             bad += await _gone(running)
@@ -100,17 +110,42 @@ async def _subscribe(running: Cluster, ends: Ends, topic: str) -> None:
             ends.keys[wish.name] = made["secret"] or next(iter(made["public_keys"]), "")
 
 
-async def _tell(running: Cluster, mailbox: SmtpSink, seed: int, seconds: float, say: Say) -> list[Told]:
-    """Send on a steady beat. Midway the notifier is killed and started again; before that, the mail server is busy."""
+@dataclass(frozen=True)
+class _BrokerTrouble:
+    """What befalls connections that name the subscriber's topic: those of the channel, and no other's."""
+
+    proxy: TcpProxy
+    topic: str
+
+    def begin(self, fault: str | None) -> None:
+        if fault is None:
+            self.proxy.heal()
+        elif fault == BROKER_FAULTS[0]:
+            self.proxy.requests = Fault(reset_after=1, marker=self.topic.encode())
+        else:
+            self.proxy.requests = Fault(hold_after=1, marker=self.topic.encode())
+
+
+async def _tell(
+    running: Cluster, mailbox: SmtpSink, broker: _BrokerTrouble, seed: int, seconds: float, say: Say
+) -> list[Told]:
+    """Send on a steady beat. Midway the notifier is killed and started again; before that, the mail server is busy.
+
+    Early and late the broker fails whoever writes to the subscriber's topic.
+    """
     count = round(seconds * PER_SECOND)
+    told_in_all = list(itertools.islice(events(seed), count))
+    planned = broker_faults(seed, told_in_all)
     sent: list[Told] = []
     restart: asyncio.Task[None] | None = None
     producer = AIOKafkaProducer(bootstrap_servers=running.parts.kafka.bootstrap, acks="all", enable_idempotence=True)
     await producer.start()
     try:
         begin = time.monotonic()
-        for place, told in enumerate(itertools.islice(events(seed), count)):
+        for place, told in enumerate(told_in_all):
             await asyncio.sleep(max(0.0, begin + place / PER_SECOND - time.monotonic()))
+            if place in planned:
+                broker.begin(planned[place])
             if place == count // 4:
                 mailbox.replies["MAIL"] = "451 busy"
             elif place == count // 3:
@@ -121,6 +156,7 @@ async def _tell(running: Cluster, mailbox: SmtpSink, seed: int, seconds: float, 
             await producer.send_and_wait(topic, key=told.model.encode(), value=value, headers=headers)
             sent.append(told)
     finally:
+        broker.begin(None)
         await producer.stop()
     assert restart is not None
     await restart

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import email
 import email.policy
 import json
@@ -18,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from muniment.testing.smtp_sink import SmtpSink
+from tests.integration.notifier.receiver import Received, Receiver
 
-from .soak_plan import WISHES, Arrival, fault_of
+from .soak_plan import MAIL_FAULTS, WISHES, Arrival, fault_of, mail_fault_of
 
 _TITLE = re.compile(r"soak (?P<model>\S+?) (?P<number>[0-9]+)")
 _HANG_S = 60.0
@@ -44,39 +44,34 @@ class Ends:
         self._seed = seed
         self._attempts: Counter[tuple[str, str]] = Counter()
         self._goes = {wish.name: wish.goes for wish in WISHES if wish.goes is not None}
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._receiver = Receiver(behaviour=self._behave)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        await self._receiver.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._receiver.__aexit__()
 
     def url(self, wish: str) -> str:
         """Of a subscription."""
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/{wish}"
+        return f"http://127.0.0.1:{self._receiver.port}/{wish}"
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def mail_trouble(self, headers: bytes) -> str | None:
+        """What the mail server does with a message, as `SmtpSink.trouble` says it."""
+        delivery = str(email.message_from_bytes(headers, policy=email.policy.default)["X-Muniment-Delivery-Id"])
+        self._attempts["mail", delivery] += 1
+        fault = mail_fault_of(self._seed, delivery, self._attempts["mail", delivery])
+        if fault is None:
+            return None
+        self.kinds[fault] += 1
+        self.faults["mail"] += 1
+        return MAIL_FAULTS[fault]
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in head[1:])}
-                body = await reader.readexactly(int(headers["content-length"]))
-                if not await self._answer(head[0].split()[1].strip("/"), headers, body, writer):
-                    break
-        writer.transport.abort()
+    async def _behave(self, received: Received, writer: asyncio.StreamWriter) -> None:
+        wish = received.line.split()[1].strip("/")
+        if not await self._answer(wish, received.headers, received.body, writer):
+            raise ConnectionAbortedError  # the receiver ends the connection
 
     async def _answer(self, wish: str, headers: dict[str, str], body: bytes, writer: asyncio.StreamWriter) -> bool:
         """Take it, or fail; whether the connection goes on."""

@@ -17,6 +17,12 @@ FAULTS = ("500", "503 and Retry-After", "hang", "reset", "half an answer", "garb
 MOST_FAULTS = 3
 """For one delivery: the waits between its attempts grow."""
 SHARE_OF_FAULTS = 0.2
+MAIL_FAULTS = {"mail cut in its data": "cut", "mail not taken": "451 not now", "mail kept, then cut": "kept, then cut"}
+"""What the mail server does, each as `SmtpSink.trouble` says it."""
+SHARE_OF_MAIL_FAULTS = 0.4
+BROKER_FAULTS = ("broker breaks", "broker is silent")
+BROKER_FAULT_EVENTS = 20
+"""How long each holds, counted in events that are told meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,32 @@ def fault_of(seed: int, wish: str, delivery: str, attempt: int) -> str | None:
     if attempt > MOST_FAULTS or chance.random() >= SHARE_OF_FAULTS:
         return None
     return chance.choice(FAULTS)
+
+
+def mail_fault_of(seed: int, delivery: str, attempt: int) -> str | None:
+    """The trouble that an attempt to hand a mail over meets: one of `MAIL_FAULTS`."""
+    chance = random.Random(f"{seed} mail {delivery} {attempt}")
+    if attempt > MOST_FAULTS or chance.random() >= SHARE_OF_MAIL_FAULTS:
+        return None
+    return chance.choice(sorted(MAIL_FAULTS))
+
+
+def broker_faults(seed: int, sent: Sequence[Told]) -> dict[int, str | None]:
+    """Before which event the broker begins to fail the subscriber's topic, and before which it is well (None).
+
+    Each begins with an event for the topic, so that it meets one; the first in the first third, the second in the last.
+    """
+    chance = random.Random(f"{seed} broker")
+    wish = next(wish for wish in WISHES if wish.channel == "kafka")
+    third = len(sent) // 3
+    plan: dict[int, str | None] = {}
+    for fault, first in zip(BROKER_FAULTS, (0, 2 * third), strict=True):
+        earliest = first + chance.randrange(max(1, third - 2 * BROKER_FAULT_EVENTS))
+        begin = next((place for place in range(earliest, len(sent)) if wish.wants(sent[place])), None)
+        if begin is not None:
+            plan[begin] = fault
+            plan[begin + BROKER_FAULT_EVENTS] = None
+    return plan
 
 
 @dataclass(frozen=True)

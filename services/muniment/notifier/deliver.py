@@ -367,12 +367,17 @@ class _Recorder:
                 batch.append(self._queue.get_nowait())
             await self._settle(batch)
 
+    async def _write(self, outcomes: list[Outcome]) -> None:
+        if all(map(ledger.is_plain, outcomes)):
+            await ledger.settle_plain(self._transactions.pool, outcomes)
+            return
+        async with self._transactions.begin() as tx:
+            for change in await ledger.settle(tx.connection, outcomes, self._failing_after_s):
+                _tell(tx, change)
+
     async def _settle(self, batch: list[tuple[Outcome, asyncio.Future[None]]]) -> None:
         try:
-            async with self._transactions.begin() as tx:
-                outcomes = [outcome for outcome, _ in batch]
-                for change in await ledger.settle(tx.connection, outcomes, self._failing_after_s):
-                    _tell(tx, change)
+            await self._write([outcome for outcome, _ in batch])
         except Exception as error:  # noqa: BLE001  # reason: handed to those who wait
             if len(batch) > 1 and not isinstance(error, UNAVAILABLE):
                 for one in batch:  # what the database does not take is one of them, not all

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -32,19 +32,12 @@ class Exchange:
 
 async def exchange(channel: Channel, message: Message, clock: Clock, deadline_s: float) -> Exchange:
     """Send once. Whatever happens is in the result: nothing of one delivery reaches another."""
-    done = await _exchange(channel, message, clock, deadline_s)
-    if done.request is None or done.attempt.skipped:
-        return done
-    digest = sha256(done.request.body.encode()).hexdigest()
-    return replace(done, attempt=replace(done.attempt, request_sha256=digest))
-
-
-async def _exchange(channel: Channel, message: Message, clock: Clock, deadline_s: float) -> Exchange:
     started_at = clock.now()
     began = time.monotonic()
 
     def failed(code: str, detail: str) -> Attempt:
-        return Attempt(started_at, _ms_since(began), error=code, detail=printable(detail, 500))
+        digest = None if request is None else _digest(request)
+        return Attempt(started_at, _ms_since(began), error=code, detail=printable(detail, 500), request_sha256=digest)
 
     request: Request | None = None
     try:
@@ -68,6 +61,7 @@ async def _exchange(channel: Channel, message: Message, clock: Clock, deadline_s
         excerpt=excerpt(answer.body),
         retry_after_s=retry_after_s(answer.headers.get("retry-after"), clock.now()),
         permanent=answer.permanent,
+        request_sha256=_digest(request),
     )
     return Exchange(attempt, request, answer)
 
@@ -80,6 +74,10 @@ def excerpt(body: bytes) -> str | None:
 def printable(text: str, limit: int) -> str:
     """The text as Postgres can hold it: no NUL, no lone surrogates."""
     return text[:limit].replace("\x00", "�").encode("utf-8", errors="replace").decode()
+
+
+def _digest(request: Request) -> str:
+    return sha256(request.body.encode()).hexdigest()
 
 
 def _ms_since(began: float) -> int:

@@ -151,20 +151,23 @@ class Ledger:
         await self.pool.execute(SQL["postpone"], job.message.delivery_id, job.epoch, until)
 
 
+def is_plain(outcome: Outcome) -> bool:
+    """Whether all that follows is in its delivery's own row: it arrived, is no digest, and its endpoint is well."""
+    return outcome.attempt.trouble is None and not outcome.job.degraded and not outcome.job.digest
+
+
+async def settle_plain(pool: Pool, outcomes: Sequence[Outcome]) -> None:
+    """Record attempts that are all plain: one statement, which is its own transaction."""
+    await pool.execute(SQL["settle"], *_outcome_columns(outcomes))
+
+
 async def settle(connection: Connection, outcomes: Sequence[Outcome], failing_after_s: float) -> list[HealthChange]:
     """Record attempts and their consequences, in a transaction. An outcome whose lease has passed on is only recorded.
 
     Returns the subscriptions that have now failed for `failing_after_s` without a success between, and those that
     had and are well again.
     """
-    await connection.execute(SQL["insert_attempts"], *_attempt_columns(outcomes))
-    settled = await connection.fetch(
-        SQL["settle"],
-        [outcome.job.message.delivery_id for outcome in outcomes],
-        [outcome.job.epoch for outcome in outcomes],
-        [outcome.verdict.state for outcome in outcomes],
-        [outcome.verdict.delay_s for outcome in outcomes],
-    )
+    settled = await connection.fetch(SQL["settle"], *_outcome_columns(outcomes))
     if digests := {outcome.job.message.delivery_id for outcome in outcomes if outcome.job.digest}:
         await connection.execute(SQL["settle_gathered"], [row["id"] for row in settled if row["id"] in digests])
     health = {
@@ -196,11 +199,13 @@ def _quiet_hours(timing: str) -> QuietHours | None:
         return None
 
 
-def _attempt_columns(outcomes: Sequence[Outcome]) -> tuple[list[Any], ...]:
+def _outcome_columns(outcomes: Sequence[Outcome]) -> tuple[list[Any], ...]:
     attempts = [outcome.attempt for outcome in outcomes]
     return (
         [outcome.job.message.delivery_id for outcome in outcomes],
         [outcome.job.epoch for outcome in outcomes],
+        [outcome.verdict.state for outcome in outcomes],
+        [outcome.verdict.delay_s for outcome in outcomes],
         [attempt.started_at for attempt in attempts],
         [attempt.status for attempt in attempts],
         [attempt.latency_ms for attempt in attempts],

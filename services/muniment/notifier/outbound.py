@@ -242,7 +242,7 @@ class Outbound:
                 if (protocol := conn.protocol) is not None:
                     if protocol.should_close:  # aiohttp asks when it puts one aside, not when it takes one up
                         raise _Unfit("the receiver sent what nobody asked for")
-                    if outbound.open_sockets > outbound._connections:
+                    if outbound._too_many_open():
                         protocol.force_close()  # after this answer, so those that are kept stay few
                 return await super().send(conn)
 
@@ -252,6 +252,13 @@ class Outbound:
     def open_sockets(self) -> int:
         """Connections that are open, in use or kept: twice as many as may be used at once, at most."""
         return sum(made.fileno() >= 0 for made in self._sockets)
+
+    def _too_many_open(self) -> bool:
+        """Whether more are open than may be used at once. Asked for each request: it looks at sockets only in doubt."""
+        if len(self._sockets) <= self._connections:
+            return False
+        self._sockets = {made for made in self._sockets if made.fileno() >= 0}
+        return len(self._sockets) > self._connections
 
     def _socket(self, info: AddrInfoType, *, encrypted: bool) -> socket.socket:
         """A socket for this address. Raises `Refused`: it is the last to see where the connection goes."""
@@ -325,6 +332,8 @@ def _getaddrinfo(host: str, port: int) -> Sequence[tuple[object, object, object,
 async def _start_of(content: aiohttp.StreamReader) -> bytes:
     """The body up to the cap, or what came of it in time: it is only shown to people, the status stands."""
     received = bytearray()
+    if content.is_eof():  # it came with the headers, or there is none: nothing to wait for
+        return content.read_nowait(RESPONSE_CAP)
     try:
         async with asyncio.timeout(_BODY_PATIENCE_S):
             while len(received) < RESPONSE_CAP and (piece := await content.read(RESPONSE_CAP - len(received))):

@@ -64,6 +64,30 @@ class Recipient:
     expires_at: datetime | None
 
 
+class Room:
+    """Whether one more subscription may be. Kept by a process, it counts them only when there could be too many.
+
+    Each new one raises the set's version by one, so there are never more than were counted at some version, and one for
+    each version since. Only deletions make it count too many; then it counts anew.
+    """
+
+    def __init__(self, limit: int = MAX_SUBSCRIPTIONS) -> None:
+        self._limit = limit
+        self._at_most: int | None = None
+        self._version = 0
+
+    async def check(self, connection: Connection, version: int) -> None:
+        """Raises `Conflict` (`subscription_limit`). `version` is the set's, just raised, its row locked."""
+        if self._at_most is not None and 0 <= version - self._version < self._limit - self._at_most:
+            return
+        count: int = await connection.fetchval(SQL["count_subscriptions"])
+        self._at_most, self._version = count, version
+        if count >= self._limit:
+            raise Conflict(
+                "subscription_limit", "there are too many subscriptions", expected=f"<= {self._limit}", actual=count
+            )
+
+
 def _subscription(row: asyncpg.Record) -> Subscription:
     """One whose wishes cannot be read is shown as what it is: no event meets it, until they are given anew."""
     fields = {**row, "config": json.loads(row["config"]), "filter": Filter(), "timing": Timing()}
@@ -101,17 +125,14 @@ async def create(
     now: datetime,
     timing: Timing = Timing(),  # noqa: B008  # reason: frozen
     expires_at: datetime | None = None,
+    room: Room | None = None,
 ) -> Subscription:
     """Store a new subscription, with the public half of its secret where there is one.
 
     Raises `Conflict` (`subscription_exists`, `subscription_limit`).
     """
-    await connection.execute(SQL["bump_subscriptions"])
-    count = await connection.fetchval(SQL["count_subscriptions"])
-    if count >= MAX_SUBSCRIPTIONS:
-        raise Conflict(
-            "subscription_limit", "there are too many subscriptions", expected=f"<= {MAX_SUBSCRIPTIONS}", actual=count
-        )
+    version = await connection.fetchval(SQL["bump_subscriptions"])
+    await (room or Room()).check(connection, version)
     row = await connection.fetchrow(
         SQL["insert_subscription"],
         subscription_id,

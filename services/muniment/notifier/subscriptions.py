@@ -132,6 +132,7 @@ class Subscriptions:
     wake: Wake
     timeout_s: float
     tests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TESTS_AT_ONCE))
+    room: store.Room = field(default_factory=store.Room)
 
     async def create(self, wanted: SubscriptionWanted, by: By) -> tuple[Subscription, str | None]:
         """The new subscription, and the secret it shares with its receiver, if any: told here and never again.
@@ -163,6 +164,7 @@ class Subscriptions:
                 now=tx.now,
                 timing=timing,
                 expires_at=wanted.expires_at,
+                room=self.room,
             )
             _audit(tx, "created", made.id, by, _changes({}, self._facts(made)))
         return made, None if public_key else secret

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -29,6 +30,9 @@ class SmtpSink:
     implicit: bool = False
     replies: dict[str, str] = field(default_factory=dict)
     """What to answer instead, by command (`RCPT`, `DATA`, `.` for the end of the data): `550 no such mailbox`."""
+    trouble: Callable[[bytes], str | None] = lambda _: None
+    """Asked with each message's headers: None takes it, `cut` ends the connection there, `kept, then cut` when it is
+    taken and before it is said; anything else is answered at the end of the data, and it is not taken."""
     silent: frozenset[str] = frozenset()
     """Commands that get no answer."""
     mails: list[Mail] = field(default_factory=list)
@@ -111,14 +115,22 @@ class _Talk:
 
     async def _data(self) -> None:
         await self._say("354 go on")
-        lines = []
+        lines: list[bytes] = []
+        trouble = None
         while (line := await self.reader.readuntil(b"\r\n")) != b".\r\n":
+            if line == b"\r\n" and b"\r\n" not in lines:
+                trouble = self.sink.trouble(b"".join(lines))
+                if trouble == "cut":
+                    raise ConnectionAbortedError
             lines.append(line.removeprefix(b"."))
         reply = self.sink.replies.get(".", "250 kept")
-        if reply.startswith("2"):
+        kept = trouble in (None, "kept, then cut")
+        if kept and reply.startswith("2"):
             mail = Mail(self.sender, tuple(self.recipients), b"".join(lines), self.encrypted, self.login)
             self.sink.mails.append(mail)
-        await self._say(reply)
+        if trouble == "kept, then cut":
+            raise ConnectionAbortedError
+        await self._say(reply if kept or trouble is None else trouble)
 
     async def _say(self, *lines: str) -> None:
         self.writer.write("".join(f"{line}\r\n" for line in lines).encode("ascii"))

@@ -97,13 +97,15 @@ class TcpProxy:
     A `host` that begins with a slash is a unix socket.
     """
 
-    def __init__(self, host: str, port: int = 0) -> None:
+    def __init__(self, host: str, port: int = 0, *, is_broker: bool = False) -> None:
+        """`is_broker`: a Kafka broker on loopback, which tells its clients its own address; they are told this one."""
         self._target = (host, port)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self.port = 0
         self.requests = Fault()
         self.answers = Fault()
+        self.is_broker = is_broker
         self.fired: Counter[str] = Counter()
         """How often each fault happened; `connected`: connections that were passed on; `broken`: those `down` broke."""
 
@@ -188,6 +190,8 @@ class TcpProxy:
             if fault.latency:
                 self.fired["latency"] += 1
                 await asyncio.sleep(fault.latency)
+            if self.is_broker and direction == "answers":
+                data = data.replace(_in_kafka(*self._target), _in_kafka(self._target[0], self.port))
             passed, action = flow.apply(data)
             sink.write(passed)
             with contextlib.suppress(ConnectionError):
@@ -198,6 +202,11 @@ class TcpProxy:
                 _reset(client)
             if action != "pass":
                 return
+
+
+def _in_kafka(host: str, port: int) -> bytes:
+    """An address as Kafka's answers hold it: a string, and its port in four bytes behind."""
+    return host.encode() + struct.pack(">i", port)
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from muniment.notifier import look_back, replays
+from muniment.contracts.errors import Conflict
+from muniment.notifier import look_back, replays, store
 from muniment.notifier.ledger import Ledger
 
 from . import test_http
@@ -41,6 +42,27 @@ async def test_conditions_on_metrics_and_tags_decide_who_hears(api: Api) -> None
         await api.notifier.settled("delivered")
     [request] = receiver.requests
     assert json.loads(request.body)["data"]["number"] == 5
+
+
+async def test_there_are_never_more_than_may_be_and_a_deletion_makes_room(notifier: Notifier) -> None:
+    room, other = store.Room(3), store.Room(3)
+
+    async def one(mine: store.Room) -> uuid.UUID:
+        async with notifier.pool.acquire() as connection, connection.transaction():
+            version = await connection.fetchval(store.SQL["bump_subscriptions"])
+            await mine.check(connection, version)
+        return await notifier.subscribe("https://example.org/hook")
+
+    first = await one(room)
+    await one(other)
+    await one(room)
+    for mine in (room, other):
+        with pytest.raises(Conflict) as refused:
+            await one(mine)
+        assert refused.value.code == "subscription_limit"
+    async with notifier.pool.acquire() as connection, connection.transaction():
+        await store.delete(connection, first, datetime.now(UTC))
+    await one(room)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,17 @@ import itertools
 
 import pytest
 
-from tests.faults.soak_plan import WISHES, Arrival, events, judge
+from tests.faults.soak_plan import (
+    BROKER_FAULTS,
+    MAIL_FAULTS,
+    MOST_FAULTS,
+    WISHES,
+    Arrival,
+    broker_faults,
+    events,
+    judge,
+    mail_fault_of,
+)
 
 SENT = list(itertools.islice(events(1), 200))
 
@@ -53,3 +63,19 @@ def test_each_damage_is_named(added: Arrival | None, what: str) -> None:
 def test_the_same_seed_tells_the_same() -> None:
     assert list(itertools.islice(events(1), 200)) == SENT
     assert list(itertools.islice(events(2), 200)) != SENT
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_broker_fails_twice_each_time_with_an_event_for_the_topic_under_way(seed: int) -> None:
+    sent = list(itertools.islice(events(seed), 120))
+    plan = sorted(broker_faults(seed, sent).items())
+    assert [fault for _, fault in plan] == [BROKER_FAULTS[0], None, BROKER_FAULTS[1], None]
+    topic = next(wish for wish in WISHES if wish.channel == "kafka")
+    assert all(topic.wants(sent[place]) for place, fault in plan if fault is not None)
+    assert broker_faults(seed, sent) == dict(plan)
+
+
+def test_mails_meet_every_trouble_and_each_gets_through_in_the_end() -> None:
+    met = [mail_fault_of(1, f"delivery-{number}", 1) for number in range(200)]
+    assert set(met) == {None, *MAIL_FAULTS}
+    assert not any(mail_fault_of(1, f"delivery-{number}", MOST_FAULTS + 1) for number in range(200))

@@ -102,25 +102,30 @@ WITH held AS (
 )
 UPDATE delivery d SET due_at = now() + $3 * interval '1 second' FROM held h WHERE d.id = h.id
 
--- name: insert_attempts
-INSERT INTO attempt (delivery_id, number, started_at, status, latency_ms, error, detail, excerpt, request_sha256)
-SELECT a.*
-FROM unnest(
-    $1::uuid[], $2::int[], $3::timestamptz[], $4::int[], $5::int[], $6::text[], $7::text[], $8::text[], $9::text[]
-) AS a (delivery_id, number, started_at, status, latency_ms, error, detail, excerpt, request_sha256)
-JOIN delivery d ON d.id = a.delivery_id
-FOR KEY SHARE OF d
-ON CONFLICT DO NOTHING
-
 -- name: settle
+-- Attempts and what follows from them, in one statement, so that most batches are no more than one round trip.
 -- Rows are found by their ids. Were the state asked for as the index of what is pending has it, that index would look
 -- cheaper where little is pending in a large ledger, and be read whole, with all that has just left it.
+-- They are locked before either part touches them: an attempt must not fail because its delivery is pruned meanwhile.
+WITH v AS MATERIALIZED (
+    SELECT * FROM unnest(
+        $1::uuid[], $2::int[], $3::text[], $4::float8[],
+        $5::timestamptz[], $6::int[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[]
+    ) AS v (id, epoch, state, delay_s, started_at, status, latency_ms, error, detail, excerpt, request_sha256)
+), held AS MATERIALIZED (
+    SELECT d.id, v.epoch FROM v JOIN delivery d ON d.id = v.id ORDER BY d.id FOR NO KEY UPDATE OF d
+), tried AS (
+    INSERT INTO attempt (delivery_id, number, started_at, status, latency_ms, error, detail, excerpt, request_sha256)
+    SELECT h.id, v.epoch, v.started_at, v.status, v.latency_ms, v.error, v.detail, v.excerpt, v.request_sha256
+    FROM held h JOIN v ON v.id = h.id AND v.epoch = h.epoch
+    ON CONFLICT DO NOTHING
+)
 UPDATE delivery d
 SET state = v.state,
     due_at = CASE WHEN v.state = 'pending' THEN now() + v.delay_s * interval '1 second' ELSE d.due_at END,
     finished_at = CASE WHEN v.state = 'pending' THEN NULL ELSE now() END
-FROM unnest($1::uuid[], $2::int[], $3::text[], $4::float8[]) AS v (id, epoch, state, delay_s)
-WHERE d.id = v.id AND d.lease_epoch = v.epoch AND d.state NOT IN ('gathered', 'delivered', 'dead')
+FROM held h JOIN v ON v.id = h.id AND v.epoch = h.epoch
+WHERE d.id = h.id AND d.lease_epoch = v.epoch AND d.state NOT IN ('gathered', 'delivered', 'dead')
 RETURNING d.id
 
 -- name: postpone
@@ -280,7 +285,7 @@ WHERE subscription_id = $1 AND state = 'gathered' AND digest_id IS NULL AND due_
 -- subscriptions -----------------------------------------------------------------------------------------------------
 
 -- name: bump_subscriptions
-UPDATE feed_state SET subscriptions_version = subscriptions_version + 1
+UPDATE feed_state SET subscriptions_version = subscriptions_version + 1 RETURNING subscriptions_version
 
 -- name: count_subscriptions
 SELECT count(*) FROM subscription WHERE state <> 'deleted'
