@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
 import hypothesis  # noqa: F401  # reason: imported late, its plug-in can end a run on Python 3.11 in a SystemError
 import pytest
 
 from muniment.adapters.kafka import KafkaConnection
+from muniment.adapters.postgres import Schema, migrate
 from muniment.server.parts import Parts, PartsSettings, start_parts
 
 _numbers = itertools.count(1)
@@ -38,12 +40,15 @@ def topic_prefix() -> str:
     return f"t{os.getpid()}-{next(_numbers)}."
 
 
-async def new_database(parts: Parts) -> str:
-    """An empty database; returns its DSN."""
+Migrated = Callable[[Sequence[Schema]], Awaitable[str]]
+
+
+async def new_database(parts: Parts, template: str | None = None) -> str:
+    """A database, empty or a copy of one that nobody is connected to; returns its DSN."""
     name = f"test_{os.getpid()}_{next(_numbers)}"
     connection = await asyncpg.connect(parts.postgres.dsn)
     try:
-        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.execute(f"CREATE DATABASE {name}{f' TEMPLATE {template}' if template else ''}")
     finally:
         await connection.close()
     return parts.postgres.dsn.replace("/muniment?", f"/{name}?")
@@ -53,3 +58,21 @@ async def new_database(parts: Parts) -> str:
 async def postgres_dsn(parts: Parts) -> str:
     """A database of the test's own, empty."""
     return await new_database(parts)
+
+
+@pytest.fixture(scope="session")
+def migrated(parts: Parts) -> Migrated:
+    """`await migrated(schemas)`: the DSN of a database of the caller's own with these schemas. They are migrated once,
+    and copied for each: that takes a fifth of the time.
+    """
+    templates: dict[tuple[Schema, ...], str] = {}
+
+    async def make(schemas: Sequence[Schema]) -> str:
+        wanted = tuple(schemas)
+        if wanted not in templates:
+            dsn = await new_database(parts)
+            await migrate(dsn, wanted)
+            templates[wanted] = urlsplit(dsn).path.removeprefix("/")
+        return await new_database(parts, templates[wanted])
+
+    return make

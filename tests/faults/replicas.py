@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 
 from tests.bench.stack import clean_environment
 
-COMMAND = (sys.executable, "-m", "muniment.cli", "run")
+from .forked import Forked
+
+COMMAND = (sys.executable, "-m", "muniment.cli")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,9 @@ class Replica:
     folder: Path
     environment: dict[str, str]
     url: str = ""
-    process: asyncio.subprocess.Process | None = None
+    process: asyncio.subprocess.Process | Forked | None = None
+    launch: ClassVar[Callable[..., Awaitable[asyncio.subprocess.Process | Forked]]]
+    """Starts a command line, with an environment and a log."""
 
     @property
     def name(self) -> str:
@@ -68,19 +74,14 @@ class Replica:
         """Start it and wait until it is ready; on its port of before. Fails with its log where it ends instead."""
         self.folder.mkdir(parents=True, exist_ok=True)
         address = self.url.removeprefix("http://") or "127.0.0.1:0"
-        with (self.folder / "log").open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                *(*COMMAND, self.service, "--http", address),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                env={
-                    **clean_environment(),
-                    **self.environment,
-                    "MUNIMENT_DATA_DIR": str(self.folder),
-                    "MUNIMENT_KAFKA__INSTANCE": self.name,
-                    **more,
-                },
-            )
+        environment = {
+            **clean_environment(),
+            **self.environment,
+            "MUNIMENT_DATA_DIR": str(self.folder),
+            "MUNIMENT_KAFKA__INSTANCE": self.name,
+            **more,
+        }
+        self.process = await Replica.launch(("run", self.service, "--http", address), environment, self.folder / "log")
         assert self.process.stdout is not None
         async with asyncio.timeout(90):
             while line := await self.process.stdout.readline():
@@ -111,6 +112,19 @@ class Replica:
         except TimeoutError:
             self.signal(signal.SIGKILL)
             await self.process.wait()
+
+
+async def executed(
+    arguments: Sequence[str], environment: Mapping[str, str], log: Path
+) -> asyncio.subprocess.Process | Forked:
+    """The command as anyone starts it."""
+    with log.open("ab") as file:
+        return await asyncio.create_subprocess_exec(
+            *(*COMMAND, *arguments), stdout=asyncio.subprocess.PIPE, stderr=file, env=dict(environment)
+        )
+
+
+Replica.launch = executed
 
 
 def stands_still(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -44,8 +45,7 @@ class Fleet:
         await self._stacks.pop(name).aclose()
 
     async def close(self) -> None:
-        for name in reversed([*self._stacks]):
-            await self.stop(name)
+        await asyncio.gather(*map(self.stop, [*self._stacks]))
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,7 @@ async def fleet(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Async
     endpoints = endpoints_of(parts)
     fields = {name: getattr(endpoints, name) for name in endpoints.__dataclass_fields__}
     fleet = Fleet(settings, Endpoints(**{**fields, "postgres_dsn": await new_database(parts)}))
-    for name in NAMES:
-        await fleet.start(name)
+    await asyncio.gather(*map(fleet.start, NAMES))
     yield fleet
     await fleet.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,7 +51,12 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield file.relative_to(base).parts[0], file
 
 
-def imports(file: Path) -> Iterator[tuple[str, int]]:
+@functools.cache
+def imports(file: Path) -> list[tuple[str, int]]:
+    return list(_imports(file))
+
+
+def _imports(file: Path) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -33,6 +33,7 @@ class Keeper:
     margin_s: int
     lost: Callable[[int | str, Location], Awaitable[None]] | None = None
     """Told of an object's (or a manifest's) id whose version-id the store does not have any more."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     async def run(self) -> None:
         """Look for ending locks, for ever."""
@@ -42,7 +43,7 @@ class Keeper:
                     pass
             except _TRIED_AGAIN as error:
                 log.warning("locks not extended; trying again", error=repr(error)[:300])
-            await asyncio.sleep(max(1.0, min(3600.0, self.margin_s / 10)))
+            await self.sleep(max(1.0, min(3600.0, self.margin_s / 10)))
 
     async def extend_some(self) -> int:
         """Extend one batch of locks that end within the margin; returns how many were. One that is gone is told, and

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from muniment.adapters.kafka import KafkaConnection
 from muniment.adapters.memory import MemoryBlobStore
-from muniment.adapters.postgres import migrate, open_pool
+from muniment.adapters.postgres import open_pool
 from muniment.contracts import topics
 from muniment.contracts.identity import Role
 from muniment.ports.blobs import ObjectVersion
@@ -34,6 +34,7 @@ from muniment.runtime.settings import Settings
 from muniment.server.endpoints import Endpoints
 from muniment.server.stack import Started, build, routers_of
 from muniment.server.wiring import SERVICES, schemas
+from tests.conftest import Migrated
 
 MODELS, LANDING = "muniment-models", "muniment-landing"
 _offsets = itertools.count()
@@ -141,10 +142,10 @@ class Whole:
 
 
 @pytest.fixture
-async def whole(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Whole]:
+async def whole(migrated: Migrated, tmp_path: Path) -> AsyncIterator[Whole]:
     """A whole registry with nothing in it, and a token for each role."""
     settings = Settings.model_validate({"data_dir": tmp_path})
-    await migrate(postgres_dsn, schemas(SERVICES))
+    postgres_dsn = await migrated(schemas(SERVICES))
     endpoints = Endpoints(KafkaConnection("127.0.0.1:1"), postgres_dsn, "", "", "", "")
     async with AsyncExitStack() as stack:
         metrics = Metrics(CollectorRegistry())

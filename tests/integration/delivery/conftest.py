@@ -16,7 +16,7 @@ from faststream.kafka import KafkaBroker
 
 import muniment.runtime.delivery as delivery
 from muniment.adapters.kafka import KafkaConnection, KafkaPublisher, TopicLayout, ensure_topics
-from muniment.adapters.postgres import Schema, connect, migrate, open_pool
+from muniment.adapters.postgres import Schema, connect, open_pool
 from muniment.contracts import topics
 from muniment.contracts.cloudevent import CloudEvent, encode
 from muniment.contracts.errors import Rejected, Transient
@@ -30,6 +30,7 @@ from muniment.runtime.delivery.relay import Relay
 from muniment.runtime.delivery.subscriber import Subscriber
 from muniment.runtime.delivery.transaction import Transactions, Tx
 from muniment.runtime.settings import DeliverySettings
+from tests.conftest import Migrated
 
 MIGRATIONS = (Path(delivery.__path__[0]) / "sql" / "migrations", Path(__file__).parent / "migrations")
 
@@ -136,8 +137,8 @@ def event(event_id: str, do: str | None = None, **changes: Any) -> CloudEvent:
 
 
 @pytest.fixture
-async def toy(kafka: KafkaConnection, postgres_dsn: str, topic_prefix: str) -> AsyncIterator[Toy]:
-    await migrate(postgres_dsn, [Schema("toy", MIGRATIONS)])
+async def toy(kafka: KafkaConnection, migrated: Migrated, topic_prefix: str) -> AsyncIterator[Toy]:
+    postgres_dsn = await migrated([Schema("toy", MIGRATIONS)])
     await ensure_topics(
         kafka,
         (topics.TRAINING_COMPLETED, topics.AUDIT_REQUESTED, *topics.owned_by("ingest")),

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 import muniment.runtime.delivery as delivery
 import muniment.runtime.identity as identity_package
-from muniment.adapters.postgres import Schema, migrate, open_pool
+from muniment.adapters.postgres import Schema, open_pool
 from muniment.contracts.events import Cause
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.runtime.http.app import build_app
@@ -25,6 +25,7 @@ from muniment.runtime.identity.first_admin import ensure_first_admin
 from muniment.runtime.identity.http import router
 from muniment.runtime.identity.store import Identity
 from muniment.runtime.metrics import Metrics
+from tests.conftest import Migrated
 
 IDENTITY = Path(identity_package.__path__[0]) / "sql" / "migrations"
 DELIVERY = Path(delivery.__path__[0]) / "sql" / "migrations"
@@ -80,8 +81,13 @@ def bearer(token: str) -> dict[str, str]:
 
 
 @pytest.fixture
+async def postgres_dsn(migrated: Migrated) -> str:
+    """A database with the schemas that identities need."""
+    return await migrated(SCHEMAS)
+
+
+@pytest.fixture
 async def host(postgres_dsn: str, tmp_path: Path) -> AsyncIterator[Host]:
-    await migrate(postgres_dsn, SCHEMAS)
     async with AsyncExitStack() as stack:
         registry = await stack.enter_async_context(await open_pool(postgres_dsn, "registry", max_size=8))
         asking = await stack.enter_async_context(await open_pool(postgres_dsn, "identity", max_size=4))

@@ -12,13 +12,13 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from muniment.adapters.postgres import migrate, open_pool
+from muniment.adapters.postgres import open_pool
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.runtime.identity.first_admin import ensure_first_admin
 from muniment.runtime.identity.management import By, TokenWanted, create_token
 from muniment.runtime.identity.tokens import token_hash
 
-from .conftest import CAUSE, SCHEMAS, URL, Clock, Host, bearer
+from .conftest import CAUSE, URL, Clock, Host, bearer
 
 
 async def test_the_first_admin_is_in_a_file_for_its_owner_alone_and_in_the_audit_log(host: Host) -> None:
@@ -78,7 +78,6 @@ async def test_when_the_last_admin_token_has_expired_a_new_one_is_made(host: Hos
 
 
 async def test_processes_that_start_at_once_make_one_admin(postgres_dsn: str, tmp_path: Path) -> None:
-    await migrate(postgres_dsn, SCHEMAS)
     path = tmp_path / "credentials.json"
     async with await open_pool(postgres_dsn, "registry", max_size=8) as pool:
         transactions = Transactions(pool, "registry", "muniment.", Clock(), lambda: True)
@@ -89,7 +88,6 @@ async def test_processes_that_start_at_once_make_one_admin(postgres_dsn: str, tm
 
 
 async def test_a_start_that_cannot_write_the_file_makes_no_token(postgres_dsn: str, tmp_path: Path) -> None:
-    await migrate(postgres_dsn, SCHEMAS)
     (tmp_path / "file").write_text("in the way")
     async with await open_pool(postgres_dsn, "registry", max_size=4) as pool:
         transactions = Transactions(pool, "registry", "muniment.", Clock(), lambda: True)

@@ -17,11 +17,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from prometheus_client import CollectorRegistry
+from tests.conftest import Migrated
 
 import muniment.ingest
 import muniment.runtime.delivery as delivery
 from muniment.adapters.memory import MemoryBlobStore
-from muniment.adapters.postgres import Schema, migrate, open_pool
+from muniment.adapters.postgres import Schema, open_pool
 from muniment.contracts import signature, topics
 from muniment.contracts.cloudevent import CloudEvent, content_event_id, encode
 from muniment.contracts.errors import Unauthenticated
@@ -278,10 +279,9 @@ def internal(payload: Payload, event_id: str | None = None) -> CloudEvent:
 
 
 @pytest.fixture
-async def ingest_dsn(postgres_dsn: str) -> str:
+async def ingest_dsn(migrated: Migrated) -> str:
     """A database with ingest's schema."""
-    await migrate(postgres_dsn, [Schema("ingest", MIGRATIONS)])
-    return postgres_dsn
+    return await migrated([Schema("ingest", MIGRATIONS)])
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-import pytest
 
 from muniment.adapters.memory.store import MemoryBlobStore
 from muniment.registry.keeping import Keeper
@@ -32,9 +31,10 @@ class Pool:
         return []
 
 
-async def test_an_outage_of_the_database_does_not_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    sleep = asyncio.sleep
-    monkeypatch.setattr("muniment.registry.keeping.asyncio.sleep", lambda _: sleep(0))
+async def test_an_outage_of_the_database_does_not_end_it() -> None:
+    async def at_once(_: float) -> None:
+        await asyncio.sleep(0)
+
     pool = Pool(
         ConnectionRefusedError(),
         TimeoutError(),
@@ -42,7 +42,7 @@ async def test_an_outage_of_the_database_does_not_end_it(monkeypatch: pytest.Mon
         asyncpg.InternalClientError("cannot switch to state 15"),
         asyncpg.LockNotAvailableError("busy"),
     )
-    keeping = asyncio.create_task(Keeper(pool, MemoryBlobStore(), Clock(), 1).run())
+    keeping = asyncio.create_task(Keeper(pool, MemoryBlobStore(), Clock(), 1, sleep=at_once).run())
     async with asyncio.timeout(10):
         await asyncio.wait([keeping, asyncio.ensure_future(pool.answered.wait())], return_when=asyncio.FIRST_COMPLETED)
     assert not keeping.done(), keeping.exception()
