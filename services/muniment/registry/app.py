@@ -65,7 +65,7 @@ def build(deps: Deps) -> Built:
     names = Names(deps.pool)
     collecting = Collecting(deps.transactions, deps.blobs, deps.clock)
     grace = timedelta(seconds=settings.sweep_after_s)
-    sweeping = Sweeping(deps.transactions, deps.blobs, deps.clock, tracks, deps.settings.s3.bucket, grace)
+    sweeping = Sweeping(deps.transactions, deps.blobs, deps.clock, deps.settings.s3.bucket, grace)
 
     router = APIRouter(tags=["registry"])
     http.add_models(router, reads)

@@ -8,7 +8,7 @@
 
 The manifest is made of the source, the release and the places of the bytes alone, and is named by its digest: whoever
 tries again after a crash finds what the first try has stored. What nobody tries again lies locked until its retention
-ends, and nothing refers to it.
+ends; then `gc --leftovers` frees it (`sweeping.py`).
 """
 
 from __future__ import annotations

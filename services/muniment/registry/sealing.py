@@ -94,7 +94,13 @@ class Sealer:
 
         Raises `Transient` (`store_inconsistent`) and `Misconfigured` (`lock_refused`).
         """
-        put = await self.blobs.put_once(bucket, key, text, content_type="application/json", lock=lock)
+        try:
+            put = await self.blobs.put_once(bucket, key, text, content_type="application/json", lock=lock)
+        except NotFound as error:
+            if error.code == "bucket_not_found":
+                raise
+            # An old one was found, and a sweep took it before its lock: the next try writes it anew.
+            raise Transient("store_inconsistent", f"a manifest at {key} went while it was locked") from error
         reached("registry.manifest-written")
         await self._check(put.location, lock)
         return put.location

@@ -11,7 +11,7 @@ import pytest
 
 from muniment.contracts.errors import NotFound
 from muniment.ports.blobs import Location, Lock
-from muniment.registry import sweeping
+from muniment.registry import releases, sweeping
 
 from .conftest import BUCKET, Registry
 
@@ -51,14 +51,22 @@ async def exists(registry: Registry, at: Location) -> bool:
 async def sweep(registry: Registry, *, dry_run: bool = False, limit: int = 1000) -> dict[tuple[str, str], int]:
     """All pages; how many went (or would go) by place, without those that have none."""
     found: dict[tuple[str, str], int] = {}
+    for page in await pages(registry, dry_run=dry_run, limit=limit):
+        at = (page["place"]["bucket"], page["place"]["prefix"])
+        found[at] = found.get(at, 0) + page["leftovers"]
+    return {place: count for place, count in found.items() if count}
+
+
+async def pages(registry: Registry, *, dry_run: bool = True, limit: int = 1000) -> list[dict[str, Any]]:
+    """All answers of one sweep."""
+    answers: list[dict[str, Any]] = []
     token: str | None = None
     while True:
         query = {"limit": limit, **({"page_token": token} if token else {})}
         page = await registry.call("POST", "/gc/leftovers", json={"dry_run": dry_run}, params=query)
-        at = (page["place"]["bucket"], page["place"]["prefix"])
-        found[at] = found.get(at, 0) + page["leftovers"]
+        answers.append(page)
         if (token := page["next_page_token"]) is None:
-            return {place: count for place, count in found.items() if count}
+            return answers
 
 
 @pytest.fixture
@@ -80,7 +88,12 @@ async def leftovers(registry: Registry) -> dict[str, Location]:
 async def test_leftovers_go_from_every_place_and_dry_run_tells_them_by_place(
     registry: Registry, leftovers: dict[str, Location]
 ) -> None:
-    expected = {(BUCKET, "blobs/sha256/"): 1, (BUCKET, "releases/blobs/"): 1, (OWN, "releases/blobs/"): 2}
+    expected = {
+        (BUCKET, "blobs/sha256/"): 1,
+        (BUCKET, "releases/"): 1,
+        (OWN, "releases/"): 1,
+        (OWN, "releases/blobs/"): 1,
+    }
     assert await sweep(registry, dry_run=True) == expected
     assert all([await exists(registry, leftovers[name]) for name in ("locked", "copy", "own")])
     assert await registry.audits("leftovers.condemned") == []
@@ -125,6 +138,72 @@ async def test_nothing_goes_that_anything_needs_or_that_is_young(registry: Regis
     for at in (*needed, upload, young, locked, others):
         assert await exists(registry, at), at
     assert fresh in {one.version_id for one in (await registry.blobs.list_versions(OWN)).items}
+
+
+async def begun(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Location:
+    """The manifest of a release that died between its bytes and its record, into a bucket that its track then left."""
+    await registry.call("PUT", "/tracks/edge", json={"retention_s": 3600, "bucket": OWN})
+    await registry.commit()
+
+    def die(step: str) -> None:
+        if step == "registry.release-stored":
+            raise SystemExit(step)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(releases, "reached", die)
+        with pytest.raises(SystemExit):
+            await registry.post("/models/digits/releases", as_="pam", version="1.0.0", ref="digits/1", track="edge")
+    for bucket in ("edge-models-2", "edge-models-3", None):
+        await registry.call("PUT", "/tracks/edge", json={"bucket": bucket})
+    [manifest] = (await registry.blobs.list_versions(OWN)).items
+    at = Location(manifest.bucket, manifest.key, manifest.version_id)
+    age(registry, at)
+    return at
+
+
+async def test_a_begun_releases_manifest_goes_from_a_bucket_that_its_track_has_left_once_its_lock_ended(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = await begun(registry, monkeypatch)
+    assert await sweep(registry) == {}
+    named = [item for page in await pages(registry) for item in page["locked_items"] if item["bucket"] == OWN]
+    assert [(item["key"], item["id"]) for item in named] == [(manifest.key, manifest.version_id)]
+    assert await exists(registry, manifest)
+    assert await registry.audits("leftovers.condemned") == []
+
+    age(registry, manifest, OLD)
+    assert await sweep(registry, dry_run=True) == {(OWN, "releases/"): 1}
+    assert await exists(registry, manifest)
+    assert await sweep(registry) == {(OWN, "releases/"): 1}
+    assert not await exists(registry, manifest)
+    for action in ("leftovers.condemned", "leftovers.swept"):
+        [entry] = await registry.audits(action)
+        assert [change["before"]["id"] for change in entry["changes"]] == [manifest.version_id]
+    await registry.post("/models/digits/releases", as_="pam", version="1.0.0", ref="digits/1", track="edge")  # anew
+
+
+async def test_manifests_of_versions_and_releases_stay_even_where_their_locks_have_ended(registry: Registry) -> None:
+    await registry.call("PUT", "/tracks/edge", json={"retention_s": 3600, "bucket": OWN})
+    await registry.commit()
+    await registry.post("/models/digits/releases", as_="pam", version="1.0.0", ref="digits/1", track="edge")
+    await registry.call("PUT", "/tracks/edge", json={"bucket": None})
+    listed = [*(await registry.blobs.list_versions(OWN)).items, *(await registry.blobs.list_versions(BUCKET)).items]
+    manifests = [Location(one.bucket, one.key, one.version_id) for one in listed if one.key.endswith(".json")]
+    assert len(manifests) == 2
+    refused = await put(registry, b"{}", key=f"manifests/digits/{hashlib.sha256(b'{}').hexdigest()}.json")
+    for at in (*manifests, refused):
+        age(registry, at, OLD)
+    assert await sweep(registry) == {(BUCKET, "manifests/"): 1}
+    assert [await exists(registry, at) for at in (*manifests, refused)] == [True, True, False]
+
+
+async def test_a_left_bucket_that_is_gone_stops_no_sweep(registry: Registry, leftovers: dict[str, Location]) -> None:
+    await registry.call("PUT", "/tracks/edge", json={"bucket": "edge-models-2"})
+    del registry.blobs._objects._buckets[OWN]
+    assert await sweep(registry) == {(BUCKET, "blobs/sha256/"): 1, (BUCKET, "releases/"): 1}
+    del registry.blobs._objects._buckets["edge-models-2"]  # in use: this is damage, and told
+    with pytest.raises(AssertionError, match="bucket_not_found"):
+        await sweep(registry)
 
 
 async def test_a_lock_that_comes_between_the_look_and_the_deletion_saves_the_bytes(

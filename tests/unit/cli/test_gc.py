@@ -35,7 +35,7 @@ def asked(registry: FakeRegistry) -> list[tuple[str, str | None, Any]]:
         ("/sweep", None): page("blobs/sha256/", 2, "a"),
         ("/sweep", "a"): page("blobs/sha256/", 0, None),
         ("/gc/leftovers", None): page("blobs/sha256/", 1, "b"),
-        ("/gc/leftovers", "b"): page("releases/blobs/", 4, None, "edge"),
+        ("/gc/leftovers", "b"): {**page("releases/", 4, None, "edge"), "locked": 3, "locked_size": 4096},
     }
 
     def answer(request: httpx2.Request) -> httpx2.Response:
@@ -60,14 +60,17 @@ def test_leftovers_are_told_by_place_and_nothing_is_freed_without_yes(run: Run, 
         "leftovers": 7,
         "size": 7 * 1024,
         "kept": 0,
+        "locked": 3,
+        "locked_size": 4096,
         "places": [
-            {"bucket": "edge", "prefix": "releases/blobs/", "leftovers": 4, "size": 4096},
+            {"bucket": "edge", "prefix": "releases/", "leftovers": 4, "size": 4096},
             {"bucket": "models", "prefix": "blobs/sha256/", "leftovers": 3, "size": 3072},
         ],
     }
     asked.clear()
     told = run("gc", "--leftovers")
-    assert "edge/releases/blobs/" in told.out
+    assert "edge/releases/" in told.out
+    assert "3, 4.0 KiB: freed when their locks have ended" in told.out
     assert "7 of 40 would be freed" in told.out
     assert "muniment gc --leftovers --yes" in told.err
     assert all(body == {"dry_run": True} for _, _, body in asked)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from muniment.registry.comparing.figures import Figures, Sums
-from muniment.registry.comparing.narrow import BLOCK
+from muniment.registry.comparing.narrow import BLOCK, Narrow
 
 N = 2 * BLOCK + 77
 
@@ -17,6 +17,9 @@ def raw_of(values: NDArray[np.float64], dtype: str) -> tuple[bytes, NDArray[np.f
     singles = values.astype(np.float32)
     if dtype == "F32":
         return singles.tobytes(), singles.astype(np.float64)
+    if dtype == "F16":
+        halves = singles.astype(np.float16)
+        return halves.tobytes(), halves.astype(np.float64)
     upper = (singles.view(np.uint32) >> 16).astype(np.uint16)
     return upper.tobytes(), np.left_shift(upper, 16, dtype=np.uint32).view(np.float32).astype(np.float64)
 
@@ -32,7 +35,7 @@ def both(one: NDArray[np.float64], other: NDArray[np.float64], old: str, new: st
     return sums.figures(), [float(one) for one in (change, change / size, cosine, np.abs(broad - wide).max())]
 
 
-@pytest.mark.parametrize("dtypes", [("F32", "F32"), ("BF16", "BF16"), ("F32", "BF16")])
+@pytest.mark.parametrize("dtypes", [("F32", "F32"), ("BF16", "BF16"), ("F16", "F16"), ("F32", "BF16")])
 @pytest.mark.parametrize("apart", [1e-5, 1e-2, 1.0, 300.0])
 def test_float32_sums_are_within_a_millionth(dtypes: tuple[str, str], apart: float) -> None:
     random = np.random.default_rng(1)
@@ -68,14 +71,34 @@ def test_what_float32_cannot_square_is_summed_in_float64(size: float) -> None:
     assert found == pytest.approx(exact, rel=1e-6)
 
 
+def test_every_finite_float16_is_made_float32_exactly() -> None:
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)]
+    found = []
+    for start in range(0, len(halves), BLOCK):
+        block = np.zeros(BLOCK, np.float16)
+        part = halves[start : start + BLOCK]
+        block[: len(part)] = part
+        found.append(Narrow("F16")._singles(block, 0).ravel()[: len(part)].copy())
+    assert np.array_equal(np.concatenate(found).view(np.uint32), halves.astype(np.float32).view(np.uint32))
+
+
+def test_float16_with_values_whose_squares_are_large_is_summed_all_the_same() -> None:
+    one = np.full(N, 65_504.0)
+    figures, exact = both(one, one / 2, "F16", "F16")
+    found = [figures.change_norm, figures.relative_change, figures.cosine, figures.max_change]
+    assert (figures.flags, found) == ((), pytest.approx(exact, rel=1e-6))
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16"])
 @pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("at", [0, BLOCK + 5, N - 1])
-def test_one_value_that_is_not_finite_is_told(odd: float, at: int) -> None:
+def test_one_value_that_is_not_finite_is_told(dtype: str, odd: float, at: int) -> None:
     one = np.ones(N)
     other = one * 2
     other[at] = odd
-    sums = Sums("F32", "F32")
-    sums.add(raw_of(one, "F32")[0], raw_of(other, "F32")[0])
+    sums = Sums(dtype, dtype)
+    sums.add(raw_of(one, dtype)[0], raw_of(other, dtype)[0])
     assert sums.figures() == Figures(flags=("to_not_finite",))
 
 

@@ -249,10 +249,20 @@ UPDATE stored_object SET freed_at = $2 WHERE id = ANY($1::bigint[])
 UPDATE stored_object AS s SET condemned_at = NULL, locked_until = greatest(s.locked_until, held.until)
 FROM unnest($1::bigint[], $2::timestamptz[]) AS held (id, until) WHERE s.id = held.id
 
+-- name: swept_buckets
+-- Of tracks, and whether one is in it now: a bucket that all have left may be gone.
+SELECT bucket, bool_or(now) AS now FROM (
+    SELECT bucket, true AS now FROM track WHERE bucket IS NOT NULL
+    UNION ALL
+    SELECT unnest(left_buckets), false FROM track
+) AS known
+GROUP BY bucket
+
 -- name: unrecorded
--- Of these version-ids: what no row has ever referred to, and no waiting candidate will.
-SELECT asked.bucket, asked.key, asked.version_id
-FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (bucket, key, version_id)
+-- Of these version-ids (and the digests in their keys): what no row has ever referred to, and no waiting candidate
+-- will. A manifest's digest is its version's or release's id.
+SELECT asked.key, asked.version_id
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS asked (bucket, key, version_id, sha256)
 WHERE NOT EXISTS (
         SELECT FROM stored_object s
         WHERE (s.bucket, s.key, s.version_id) = (asked.bucket, asked.key, asked.version_id)
@@ -260,4 +270,14 @@ WHERE NOT EXISTS (
     AND NOT EXISTS (
         SELECT FROM candidate c
         WHERE c.state = 'waiting' AND position(convert_to(asked.version_id, 'UTF8') IN c.publication) > 0
+    )
+    AND NOT EXISTS (
+        SELECT FROM version v
+        WHERE v.id = 'sha256:' || asked.sha256
+            AND (v.manifest_bucket, v.manifest_key, v.manifest_version_id) = (asked.bucket, asked.key, asked.version_id)
+    )
+    AND NOT EXISTS (
+        SELECT FROM release r
+        WHERE r.id = 'sha256:' || asked.sha256
+            AND (r.manifest_bucket, r.manifest_key, r.manifest_version_id) = (asked.bucket, asked.key, asked.version_id)
     )

@@ -92,4 +92,8 @@ ON CONFLICT (name) DO UPDATE
     SET lock_mode = excluded.lock_mode, retention_s = excluded.retention_s, bucket = excluded.bucket,
         formats = excluded.formats, checks = excluded.checks, signature_required = excluded.signature_required,
         longest_retention_s = greatest(t.longest_retention_s, t.retention_s, excluded.retention_s),
+        left_buckets = CASE
+            WHEN t.bucket IS NULL OR t.bucket = excluded.bucket OR t.bucket = ANY(t.left_buckets) THEN t.left_buckets
+            ELSE t.left_buckets || t.bucket
+        END,
         changed_at = $7, changed_by = $8

@@ -148,7 +148,7 @@ def gc(
     *,
     yes: Annotated[bool, Option("Free them; without it they are only told.")] = False,
     dry_run: Annotated[bool, Option("Only tell, which is also the default.")] = False,
-    leftovers: Annotated[bool, Option("Old uploads, copies and locked bytes that no version came of.")] = False,
+    leftovers: Annotated[bool, Option("Old uploads, copies, manifests and bytes that no version came of.")] = False,
     common: Common = DEFAULTS,
 ) -> None:
     """Free what nothing needs, in requests of a thousand objects. What was uploaded lately is no leftover yet."""
@@ -177,7 +177,7 @@ def gc(
 
 
 def _sweep(common: Common, *, free: bool) -> None:
-    total = {"looked_at": 0, "leftovers": 0, "size": 0, "kept": 0}
+    total = {"looked_at": 0, "leftovers": 0, "size": 0, "kept": 0, "locked": 0, "locked_size": 0}
     places: dict[tuple[str, str], dict[str, Any]] = {}
     older_than = None
     with common.client() as client:
@@ -187,7 +187,7 @@ def _sweep(common: Common, *, free: bool) -> None:
                 at = found["place"]
                 place = places.setdefault((at["bucket"], at["prefix"]), {**at, "leftovers": 0, "size": 0})
                 for name in total:
-                    total[name] += found[name]
+                    total[name] += found.get(name, 0)  # ingest's are never locked
                 for name in ("leftovers", "size"):
                     place[name] += found[name]
                 older_than = found["older_than"]
@@ -203,6 +203,7 @@ def _sweep(common: Common, *, free: bool) -> None:
             ("size", size(total["size"])),
             *((f"{one['bucket']}/{one['prefix']}", f"{one['leftovers']}, {size(one['size'])}") for one in held),
             ("kept", total["kept"]),
+            ("locked", f"{total['locked']}, {size(total['locked_size'])}: freed when their locks have ended"),
             ("older than", moment(older_than)),
         ],
     )
