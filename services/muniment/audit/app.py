@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from muniment.adapters.signing_keys import FileKeys, TextKeys
 from muniment.audit.bucket import LogBucket
-from muniment.audit.cosigning import CosignedLog, Cosigning
+from muniment.audit.cosigning import Cosigning
 from muniment.audit.ending import read_ending
 from muniment.audit.evidence.export import Evidence
 from muniment.audit.evidence.http import add_evidence
@@ -18,6 +18,7 @@ from muniment.audit.keyring import Keyring
 from muniment.audit.lease import WriterLease
 from muniment.audit.log_http import add_keys, add_log
 from muniment.audit.publish_lag import PublishLag
+from muniment.audit.published import PublishedLog
 from muniment.audit.publisher import Publisher
 from muniment.audit.store import AuditLog
 from muniment.audit.thinning import Thinning
@@ -45,7 +46,7 @@ def build(deps: Deps) -> Built:
         deps.pool, deps.clock, settings.checkpoints_kept, timedelta(days=settings.checkpoints_hourly_days)
     )
     routes = router(AuditLog(deps.pool))
-    published = CosignedLog(deps.pool)
+    published = PublishedLog(deps.pool)
     add_log(routes, published)
     manifests = Manifests(deps.blobs, deps.settings.s3.bucket)
     add_evidence(routes, Evidence(deps.pool, published, keyring, manifests))
@@ -65,7 +66,7 @@ def build(deps: Deps) -> Built:
     )
 
 
-def _witnessing(deps: Deps, published: CosignedLog, publisher: Publisher) -> tuple[Callable[[], Awaitable[None]], ...]:
+def _witnessing(deps: Deps, published: PublishedLog, publisher: Publisher) -> tuple[Callable[[], Awaitable[None]], ...]:
     """The loop that asks witnesses, where settings name any."""
     wanted = deps.settings.audit.witnessing
     if not wanted.witnesses:

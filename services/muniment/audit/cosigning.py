@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from muniment.audit.published import Published, PublishedLog
+from muniment.audit.published import PublishedLog
 from muniment.audit.publisher import Publisher
 from muniment.audit.witnessing import Witnesses
 from muniment.runtime.metrics import Metrics
@@ -26,30 +26,12 @@ RETRY_S: Final = 10.0
 """Between two tries to get, for a checkpoint that stays the newest, the cosignatures that are still missing."""
 
 
-class CosignedLog(PublishedLog):
-    """The published log for readers, whose checkpoints carry the cosignatures that have come."""
-
-    async def checkpoint(self) -> Published:
-        """The newest checkpoint. Raises `NotFound` (`audit_not_published`)."""
-        found = await super().checkpoint()
-        return replace(found, note=found.note + await self.cosignatures(found.size))
-
-    async def receipt(self, index: int, *, with_entry: bool = True) -> str:
-        """See `PublishedLog.receipt`."""
-        made = await super().receipt(index, with_entry=with_entry)
-        return made + await self.cosignatures(int(made.split("\n\n")[1].split("\n")[1]))
-
-    async def cosignatures(self, size: int) -> str:
-        """The lines that witnesses have added to the checkpoint of that size; a note ends with them."""
-        return "".join(row["line"] for row in await self._pool.fetch(SQL["cosignatures"], size))
-
-
 @dataclass(slots=True)
 class Cosigning:
     """Asks the witnesses for the checkpoints that this process has published."""
 
     pool: asyncpg.Pool[Any]
-    log: CosignedLog
+    log: PublishedLog
     publisher: Publisher
     witnesses: Witnesses
     every_s: float = 1.0
@@ -74,7 +56,7 @@ class Cosigning:
         if shown is None or shown[0] == self._done:
             return
         size, note = shown
-        newest = await PublishedLog.checkpoint(self.log)
+        newest = await self.log.checkpoint()
         if newest.size != size:
             return  # another process has published since, and asks for it
         now = asyncio.get_running_loop().time()

@@ -34,11 +34,12 @@ if TYPE_CHECKING:
     from muniment.runtime.delivery.transaction import Connection
 
 SQL = load_queries("muniment.audit", "publishing")
+WITNESSING = load_queries("muniment.audit", "witnessing")
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A checkpoint: its note as signed, and what it says."""
+    """A checkpoint: its note as signed, with the cosignatures of witnesses that have come, and what it says."""
 
     size: int
     root: bytes
@@ -66,6 +67,11 @@ class PublishedLog:
         """The newest checkpoint. Raises `NotFound` (`audit_not_published`)."""
         async with self._pool.acquire(timeout=30) as connection:
             return await _newest(connection)
+
+    async def cosignatures(self, size: int) -> str:
+        """The lines that witnesses have added to the checkpoint of that size; a note ends with them."""
+        lines: str = await self._pool.fetchval(WITNESSING["cosignatures"], size)
+        return lines
 
     async def tile(self, tile: Tile) -> bytes:
         """A tile's or bundle's bytes, of any width that the newest checkpoint covers.
@@ -165,7 +171,7 @@ def _published(row: asyncpg.Record | None) -> Published:
             expected="one within a second of the first entry",
             hint="ask again in a second; if that stays so, /readyz tells why",
         )
-    return Published(row["size"], row["root"], row["note"])
+    return Published(row["size"], row["root"], row["note"] + row["cosignatures"])
 
 
 async def _read(connection: Connection, ranges: Sequence[Range], size: int) -> list[bytes]:

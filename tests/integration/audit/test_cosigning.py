@@ -19,8 +19,9 @@ from muniment.adapters.memory.store import MemoryBlobStore
 from muniment.adapters.postgres import connect
 from muniment.adapters.signing_keys import FileKeys
 from muniment.audit.bucket import LogBucket
-from muniment.audit.cosigning import CosignedLog, Cosigning
+from muniment.audit.cosigning import Cosigning
 from muniment.audit.keyring import Keyring
+from muniment.audit.published import PublishedLog
 from muniment.audit.publisher import Publisher
 from muniment.audit.witnessing import Witnesses
 from muniment.runtime.metrics import Metrics
@@ -106,7 +107,7 @@ async def bench(writer: Writer, tmp_path: Path) -> AsyncIterator[Bench]:
         ]
         asked = WitnessingSettings(witnesses=tuple(one.settings for one in started), timeout_s=10)
         witnesses, metrics = Witnesses(asked), Metrics(CollectorRegistry())
-        cosigning = Cosigning(writer.pool, CosignedLog(writer.pool), publisher, witnesses, 0.1, metrics)
+        cosigning = Cosigning(writer.pool, PublishedLog(writer.pool), publisher, witnesses, 0.1, metrics)
         trust = Trust((parse_key(vkey),), tuple(parse_key(one.settings.vkey) for one in started), 2)
         yield Bench(writer, publisher, cosigning, blobs, trust, started, metrics)
         await witnesses.aclose()

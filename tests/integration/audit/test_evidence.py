@@ -19,12 +19,12 @@ from prometheus_client import CollectorRegistry
 from muniment.adapters.minio import MinioBlobStore, S3Options
 from muniment.adapters.signing_keys import FileKeys
 from muniment.audit.bucket import LogBucket
-from muniment.audit.cosigning import CosignedLog
 from muniment.audit.evidence.export import Evidence
 from muniment.audit.evidence.http import add_evidence
 from muniment.audit.evidence.manifests import Manifests
 from muniment.audit.http import router
 from muniment.audit.keyring import Keyring
+from muniment.audit.published import PublishedLog
 from muniment.audit.publisher import Publisher
 from muniment.audit.store import AuditLog
 from muniment.ports.blobs import BlobStore
@@ -100,7 +100,7 @@ async def bench(writer: Writer, parts: Parts, tmp_path: Path) -> AsyncIterator[B
         writer.pool, LogBucket(blobs, SystemClock(), bucket, timedelta(seconds=2)), keyring, writer.clock
     )
     routes = router(AuditLog(writer.pool))
-    add_evidence(routes, Evidence(writer.pool, CosignedLog(writer.pool), keyring, Manifests(blobs, bucket)))
+    add_evidence(routes, Evidence(writer.pool, PublishedLog(writer.pool), keyring, Manifests(blobs, bucket)))
     app = build_app(
         version="0", routers=[routes], identity=TokenIsRole(), ready={}, metrics=Metrics(CollectorRegistry())
     )

@@ -12,13 +12,13 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Final
 
-from muniment.audit.cosigning import CosignedLog
 from muniment.audit.evidence.archive import Sums
 from muniment.audit.evidence.manifests import Manifests
 from muniment.audit.evidence.proving import Receipts
 from muniment.audit.evidence.question import MAX_ENTRIES, Facts, Question
 from muniment.audit.evidence.records import deployment_line, version_line
 from muniment.audit.evidence.report import DEPLOYED, MOVES, Report
+from muniment.audit.published import PublishedLog
 from muniment.audit.store import MAX_INDEX
 from muniment.contracts.errors import MunimentError, Rejected, Transient
 from muniment.contracts.model import rfc3339
@@ -55,7 +55,7 @@ class Evidence:
     """Packs of one log."""
 
     pool: asyncpg.Pool[Any]
-    log: CosignedLog
+    log: PublishedLog
     keyring: Keyring
     manifests: Manifests
     _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))

@@ -13,7 +13,11 @@ SELECT pg_advisory_unlock(hashtextextended('muniment publisher of ' || current_s
 SELECT max(size) FROM tree_head
 
 -- name: newest_checkpoint
-SELECT size, root, note, published_at FROM checkpoint ORDER BY size DESC LIMIT 1
+-- With the lines that its witnesses have added, which end its note for readers.
+SELECT size, root, note, published_at, (
+    SELECT coalesce(string_agg(line, '' ORDER BY witness), '') FROM cosignature WHERE cosignature.size = newest.size
+) AS cosignatures
+FROM (SELECT * FROM checkpoint ORDER BY size DESC LIMIT 1) AS newest
 
 -- name: entries_between
 SELECT index, leaf_hash, root_hash, data FROM entry WHERE index >= $1 AND index < $2 ORDER BY index
@@ -57,7 +61,9 @@ FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS wante
 ORDER BY place
 
 -- name: newest_with_entry
-SELECT newest.size, newest.root, newest.note, entry.data
+SELECT newest.size, newest.root, newest.note, entry.data, (
+    SELECT coalesce(string_agg(line, '' ORDER BY witness), '') FROM cosignature WHERE cosignature.size = newest.size
+) AS cosignatures
 FROM (SELECT size, root, note FROM checkpoint ORDER BY size DESC LIMIT 1) AS newest
 LEFT JOIN entry ON entry.index = $1
 

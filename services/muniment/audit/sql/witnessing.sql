@@ -1,7 +1,7 @@
 -- Statements about cosignatures. Unqualified names: the connection's search path is the schema audit.
 
 -- name: cosignatures
-SELECT line FROM cosignature WHERE size = $1 ORDER BY witness
+SELECT coalesce(string_agg(line, '' ORDER BY witness), '') FROM cosignature WHERE size = $1
 
 -- name: witnesses_of
 SELECT witness FROM cosignature WHERE size = $1
