@@ -1,4 +1,7 @@
-"""Refused requests leave an audit entry, as refused events do: from everybody who may publish, the body included."""
+"""Refused requests leave an audit entry, as refused events do: from everybody who may publish, the body included.
+
+The first ones of a minute have one each; those beyond are counted and told by one (`RefusalSums`).
+"""
 
 # No `from __future__ import annotations`: FastAPI reads the signature of `AuditedBody.__call__`.
 
@@ -15,6 +18,7 @@ from muniment.contracts.events import Cause
 from muniment.contracts.identity import Author, Principal
 from muniment.contracts.model import Payload
 from muniment.ingest import announcements
+from muniment.runtime.delivery.refused_requests import has_entry_of_its_own
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.requests import Body, cause_of
@@ -44,7 +48,8 @@ class Refusals:
             author = Author(principal.operator, principal.authenticated_by)
             named = request.path_params.get("publication_id")
             async with self.transactions.begin() as tx:
-                announcements.declined(tx, error, author, cause, publication_id=named)
+                if await has_entry_of_its_own(tx, request, principal, error):
+                    announcements.declined(tx, error, author, cause, publication_id=named)
             raise
 
 

@@ -270,6 +270,8 @@ async def test_a_caller_who_hammers_at_a_shut_door_makes_few_entries_and_each_at
     for _ in range(refusal_rules.ONE_BY_ONE + 7):
         await whole.ask("GET", "/audit/entries", as_="rae", status=(403,))
     await whole.ask("GET", "/audit/entries", as_="ada", status=(403,))  # another caller has entries of their own
+    for _ in range(refusal_rules.ONE_BY_ONE + 3):
+        await whole.ask("POST", "/publications", {"model": "no name"}, as_="pam", status=(422,))
     monkeypatch.setattr(refused_requests, "ended_before", lambda _: minute + refusal_rules.WINDOW)
     for one in whole.services.values():
         await RefusalSums(one.transactions).tell()
@@ -281,6 +283,11 @@ async def test_a_caller_who_hammers_at_a_shut_door_makes_few_entries_and_each_at
     assert {"path": "count", "after": 7} in hers[-1]["changes"]
     assert hers[-1]["outcome"] == "refused"
     assert "role_missing: 7 more" in hers[-1]["reason"]
+    pams = [entry for entry in entries if entry["operator"] == "muniment|pam"]
+    assert [entry["action"] for entry in pams] == ["publication.refused"] * refusal_rules.ONE_BY_ONE + [
+        "request.refused"
+    ]
+    assert {"path": "count", "after": 3} in pams[-1]["changes"]
 
 
 async def test_every_consumed_event_leaves_its_entries_and_each_entry_one_leaf(whole: Whole) -> None:

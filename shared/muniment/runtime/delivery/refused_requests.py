@@ -58,14 +58,21 @@ def audited_refusals(transactions: Transactions) -> Callable[[Request], AsyncIte
     return watch
 
 
+async def has_entry_of_its_own(tx: Tx, request: Request, principal: Principal, error: MunimentError) -> bool:
+    """Count a refusal; whether it is one of the first of this minute. Those beyond are told by `RefusalSums`."""
+    who = (principal.operator, principal.authenticated_by)
+    resource = printable(request.url.path.removeprefix("/api/v1/"))
+    count = await tx.connection.fetchval(
+        SQL["count_refusal"], *who, _operation(request), error.code, minute_of(tx.now), resource
+    )
+    return has_own_entry(count)
+
+
 async def _tell(transactions: Transactions, request: Request, principal: Principal, error: MunimentError) -> None:
     operation, resource = _operation(request), printable(request.url.path.removeprefix("/api/v1/"))
     said = {"operation": operation, "expected": error.expected, "actual": error.actual}
     async with transactions.begin() as tx:
-        who = (principal.operator, principal.authenticated_by)
-        minute = minute_of(tx.now)
-        count = await tx.connection.fetchval(SQL["count_refusal"], *who, operation, error.code, minute, resource)
-        if not has_own_entry(count):
+        if not await has_entry_of_its_own(tx, request, principal, error):
             return
         tx.audit(
             action=ACTION,
