@@ -13,7 +13,8 @@ from muniment.verifier.errors import VerifierError
 class Finding:
     """One thing that does not agree. `layer` is where it is wrong, `index` the first entry that it touches.
 
-    Layers: `checkpoint`, `entries` (the bundles), `tile/L`, `topic`, `postgres`, `objects`, `receipt`.
+    Layers: `checkpoint`, `entries` (the bundles), `tile/L`, `topic`, `postgres`, `tile_nodes`, `objects`,
+    `receipt`.
     """
 
     layer: str

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from muniment.adapters.memory.store import MemoryBlobStore
 from muniment.adapters.postgres import connect
+from muniment.adapters.signing_keys import FileKeys
+from muniment.audit.bucket import LogBucket
+from muniment.audit.keyring import Keyring
+from muniment.audit.publisher import Publisher
+from muniment.server.verifying.kept_nodes import verify_nodes
 from muniment.server.verifying.mirrors import read_postgres
 from muniment.verifier.checkpoint import parse_checkpoint
 from muniment.verifier.layers import Layer, Layers, Row, judge
@@ -70,3 +78,25 @@ async def test_a_superusers_edit_is_found(log: Log, writer: Writer, name: str, e
         await session.execute(edit)
     found: Any = (await verified(log, good)).first
     assert (found.layer, found.index) == ("postgres", index), found
+
+
+async def test_a_kept_node_that_was_changed_is_named(log: Log, writer: Writer, tmp_path: Path) -> None:
+    blobs = MemoryBlobStore(writer.clock)
+    await blobs.ensure_bucket("audit", object_lock=True)
+    keyring = Keyring(writer.transactions, FileKeys(tmp_path / "audit.key"), "example.com/audit")
+    bucket = LogBucket(blobs, writer.clock, "audit", timedelta(hours=1))
+    await writer.append(*(incoming(f"e-{number}") for number in range(600)))
+    await Publisher(writer.pool, bucket, keyring, writer.clock).publish()
+    async with log.superuser() as session:
+        assert await verify_nodes(session, lambda *_: None) == (2, None)
+        await session.execute("ALTER TABLE tile_nodes DISABLE TRIGGER ALL; ALTER TABLE tile_root DISABLE TRIGGER ALL")
+        flip = "UPDATE tile_nodes SET nodes = set_byte(nodes, $1, (get_byte(nodes, $1) + 1) % 256) WHERE index = 1"
+        await session.execute(flip, 32 * 300)  # of the row above the leaves' hashes
+        count, found = await verify_nodes(session, lambda *_: None)
+        assert found is not None
+        assert (count, found.layer, found.index, found.code) == (1, "tile_nodes", 256, "nodes_differ")
+        await session.execute(flip.replace("+ 1", "+ 255"), 32 * 300)
+        await session.execute("UPDATE tile_root SET root = sha256('') WHERE index = 0")
+        _, found = await verify_nodes(session, lambda *_: None)
+        assert found is not None
+        assert (found.index, found.code) == (0, "root_differs")

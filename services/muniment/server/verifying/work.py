@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from muniment.adapters.kafka import KafkaConnection
 from muniment.contracts.errors import Misconfigured
 from muniment.ports.blobs import BlobStore
+from muniment.server.verifying.kept_nodes import NODES, verify_nodes
 from muniment.server.verifying.mirrors import SQL, Progress, read_postgres, read_topic
 from muniment.server.verifying.stored import Manifests, StoredFiles
 from muniment.verifier.checkpoint import Checkpoint, Opened, Trust, open_checkpoint
@@ -59,13 +60,18 @@ async def verify_layers(places: Places, trust: Trust, only: Sequence[str], progr
         if TILES in only or OBJECTS in only:
             compared.append(layers.layer("entries"))
             await _tiles(files, head, compared[0], manifests, report, progress)
+        kept = None
         if POSTGRES in only:
             compared.append(layers.layer(POSTGRES))
             await read_postgres(places.database, compared[-1], progress)
+            kept = await verify_nodes(places.database, progress)
         if TOPIC in only:
             compared.append(layers.layer(TOPIC, repeats=True))
             await read_topic(places.kafka, places.topic, head.size, compared[-1], progress)
         await asyncio.to_thread(judge, head, compared, report)
+        if kept is not None:
+            report.layers[NODES] = {"ok": kept[1] is None, "tiles": kept[0]}
+            report.findings += [kept[1]] if kept[1] is not None else []
         if OBJECTS in only:
             damaged = await manifests.verify(places.blobs, places.models, progress)
             report.layers[OBJECTS] = {"ok": damaged is None, "manifests": manifests.count}
