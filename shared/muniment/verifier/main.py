@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from muniment.verifier.bundle import verify_bundle, verify_log
 from muniment.verifier.checkpoint import Trust
+from muniment.verifier.continued import verify_continued
 from muniment.verifier.errors import KeyTextError, Unreadable, VerifierError
 from muniment.verifier.evidence import verify_evidence
 from muniment.verifier.gossip import compare
@@ -39,6 +40,7 @@ Examples:
   muniment-verify evidence digits.tar --key log.vkey      (or muniment-verify digits.tar --key log.vkey)
   muniment-verify bundle export.zip --key log.vkey
   muniment-verify log --url https://models.example.com/api/v1/audit/log --key log.vkey --state seen.json
+  muniment-verify continued first.tlog-proof --key new.vkey --old old-log/ --old-key old.vkey
   muniment-verify gossip mine.checkpoint theirs.checkpoint --key log.vkey
 
 A key is `NAME+ID+BASE64` or a file with one on each line. Get it from whom you trust, not from where the log lies.
@@ -88,6 +90,20 @@ def parser() -> argparse.ArgumentParser:
         "--state", type=Path, metavar="FILE", help="remembers what was verified: the next run goes on from there"
     )
     log.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS")
+    continued = verbs.add_parser(
+        "continued",
+        parents=[common],
+        help="a log that continues another: from its first entry's receipt to the old log",
+    )
+    continued.add_argument(
+        "file", type=Path, metavar="FILE", help="the receipt of the new log's entry 0, with its entry"
+    )
+    continued.add_argument(
+        "--old", required=True, metavar="PATH|URL", help="the old log: an export, or where it is served"
+    )
+    continued.add_argument(
+        "--old-key", action="append", required=True, metavar="VKEY|FILE", help="a key of the old log; may be repeated"
+    )
     gossip = verbs.add_parser("gossip", parents=[common], help="two checkpoints of one log, seen in two places")
     gossip.add_argument("checkpoints", nargs=2, metavar="FILE|URL")
     gossip.add_argument("--tiles", metavar="PATH|URL", help="tiles of the log, to show that the smaller one is a part")
@@ -133,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-_VERBS: Final = frozenset({"receipt", "bundle", "evidence", "log", "gossip"})
+_VERBS: Final = frozenset({"receipt", "bundle", "evidence", "log", "continued", "gossip"})
 _LAYERS: Final = {"ReceiptError": "receipt", "ProofError": "receipt", "StateError": "state"}
 
 
@@ -156,6 +172,10 @@ def _run(options: argparse.Namespace, given: Given) -> tuple[Report, int]:
     elif options.verb == "log":
         with Line(options.json) as progress:
             report = verify_log(_server(options.url, options.timeout), trust, options.state, progress)
+    elif options.verb == "continued":
+        receipt = read_file(options.file, MAX_RECEIPT)
+        with Line(options.json) as progress:
+            report = verify_continued(receipt, trust, _log(options.old), Trust(given.old), progress)
     else:
         return _gossip(options, trust)
     return report, AGREES if report.ok else DISAGREES
@@ -181,7 +201,7 @@ def _gossip(options: argparse.Namespace, trust: Trust) -> tuple[Report, int]:
     first, second = (_note(place) for place in options.checkpoints)
     tiles: Source | None = None
     if options.tiles is not None:
-        tiles = _server(options.tiles, 30.0) if "://" in options.tiles else open_path(Path(options.tiles))
+        tiles = _log(options.tiles)
     report, proof = compare(first, second, trust, tiles)
     if proof is not None and options.out is not None:
         options.out.write_text(proof, "utf-8")
@@ -204,6 +224,10 @@ def _note(place: str) -> bytes:
     return note
 
 
+def _log(place: str) -> Source:
+    return _server(place, 30.0) if "://" in place else open_path(Path(place))
+
+
 def _server(base: str, timeout_s: float) -> Server:
     return Server(base, token=os.environ.get(TOKEN), timeout_s=timeout_s)
 
@@ -215,17 +239,20 @@ class Given:
     log: tuple[VerifierKey, ...]
     witnesses: tuple[VerifierKey, ...]
     require: int
+    old: tuple[VerifierKey, ...] = ()
+    """Of the log that was continued."""
 
 
 def _given(options: argparse.Namespace) -> Given:
     log = [key for place in options.key for key in _keys(place)]
     witnesses = [key for place in options.witness for key in _keys(place)]
-    if any(key.type != LOG for key in log):
+    old = [key for place in getattr(options, "old_key", None) or () for key in _keys(place)]
+    if any(key.type != LOG for key in (*log, *old)):
         raise ValueError("--key takes a log's key (type 1); a witness's key belongs to --witness")
     if any(key.type != COSIGNATURE for key in witnesses):
         raise ValueError("--witness takes a witness's key (type 4); the log's own key belongs to --key")
     require = len({key.public for key in witnesses}) if options.require is None else options.require
-    given = Given(tuple(log), tuple(witnesses), require)
+    given = Given(tuple(log), tuple(witnesses), require, tuple(old))
     if log:
         Trust(given.log, given.witnesses, given.require)  # so that a wrong number is told before anything is read
     return given

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from muniment.server.verifying.mirrors import SQL, Progress
 from muniment.verifier.hashing import node_hash
 from muniment.verifier.report import Finding
-from muniment.verifier.tiles import WIDTH, hashes_of
+from muniment.verifier.tiles import hashes_of
+from muniment.verifier.tree import WIDTH
 
 if TYPE_CHECKING:
     import asyncpg
