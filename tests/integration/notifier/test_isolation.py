@@ -8,6 +8,7 @@ import json
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -105,7 +106,7 @@ async def test_in_a_large_ledger_rows_are_found_by_their_ids(notifier: Notifier)
         await notifier.pool.execute("ANALYZE delivery")
         ids = [row["id"] for row in await notifier.pool.fetch("SELECT id FROM delivery LIMIT 16")]
         statements: dict[str, tuple[object, ...]] = {
-            "settle": (ids, [1] * 16, ["delivered"] * 16, [None] * 16),
+            "settle": (ids, [1] * 16, ["delivered"] * 16, [None] * 16, [datetime.now(UTC)] * 16, *[[None] * 16] * 6),
             "renew": (ids, [1] * 16, 5.0),
         }
         for name, arguments in statements.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -10,6 +11,7 @@ import pytest
 
 from muniment.contracts.canonical import canonical_json
 from muniment.contracts.errors import Conflict
+from muniment.ports.blobs import Location, Lock
 from muniment.registry.rebuilding.comparing import TABLES
 from muniment.registry.rebuilding.manifests import Manifests
 from muniment.registry.rebuilding.work import Rebuild, rows_of
@@ -77,6 +79,21 @@ async def test_every_verb_on_names_is_in_the_log_well_enough_to_be_made_again(re
     assert report["unknown_actions"] == {}
     compared = report["rows_compared"]
     assert (compared["pointer_move"], compared["release"], compared["tombstone"]) == (9, 2, 1)
+
+
+async def test_a_manifests_lock_that_was_made_longer_meanwhile_is_no_difference(registry: Registry, fresh: str) -> None:
+    made = await registry.commit()
+    place = Location(**made["manifest_location"])
+    async with databases(registry, fresh) as (live, target):
+        done = await rebuilt(registry, live, target)
+        later = registry.clock.now() + timedelta(days=4000)
+        await registry.pool.execute("UPDATE version SET manifest_locked_until = $1", later)
+        for held, expected in ((False, ["manifest_locked_until"]), (True, [])):
+            if held:
+                await registry.blobs.lock(place, Lock("COMPLIANCE", later))
+            again = Rebuild(done.log, done.manifests, candidates=done.candidates)
+            await again.compare(live, target)
+            assert [one["column"] for one in again.report.as_json()["differences"]] == expected
 
 
 async def test_a_manifest_that_the_store_has_lost_is_named(registry: Registry, fresh: str) -> None:

@@ -52,7 +52,8 @@ TABLES: Final = (
 )
 CANDIDATE: Final = Table("candidate", ("publication_id",))
 
-LOCKS: Final = frozenset({"locked_until", "manifest_locked_until"})
+MANIFEST_LOCK: Final = "manifest_locked_until"
+LOCKS: Final = frozenset({"locked_until", MANIFEST_LOCK})
 """Ends of locks. The store's word counts, which the rebuilt side has: the live one may only promise less."""
 PLACE: Final = frozenset({"bucket", "key", "version_id", "lock_mode", "locked_until"})
 """Where a file's bytes lie, and the lock there."""

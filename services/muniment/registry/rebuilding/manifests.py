@@ -99,13 +99,13 @@ class Manifests:
                 bytes_at[file["path"]] = stored
         return Kept(text, place, content, bytes_at, tuple(problems))
 
-    async def holds(self, place: Location, size: int, until: datetime) -> bool:
-        """Whether the store holds an object of this size just there, locked at least until then."""
+    async def holds(self, place: Location, size: int | None, until: datetime) -> bool:
+        """Whether the store holds an object (of this size, if one is given) just there, locked at least until then."""
         try:
             version = await self.blobs.stat(place.bucket, place.key, place.version_id)
         except Rejected:
             return False
-        return version.size == size and version.lock is not None and version.lock.until >= until
+        return size in (None, version.size) and version.lock is not None and version.lock.until >= until
 
     async def _manifest(self, bucket: str, key: str, version_id: str | None) -> tuple[Stored | None, bytes]:
         if version_id is None:  # an entry from before entries told it

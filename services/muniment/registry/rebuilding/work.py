@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from muniment.contracts.ids import ModelName, model_key
 from muniment.ports.blobs import Location
 from muniment.registry.rebuilding import comparing
-from muniment.registry.rebuilding.comparing import CANDIDATE, PLACE, TABLES, Difference, Key, Row, Table
+from muniment.registry.rebuilding.comparing import (
+    CANDIDATE,
+    MANIFEST_LOCK,
+    PLACE,
+    TABLES,
+    Difference,
+    Key,
+    Row,
+    Table,
+)
 from muniment.registry.rebuilding.digested import CELLS, without_digested
 from muniment.registry.rebuilding.entries import Entry
 from muniment.registry.rebuilding.folding import apply_entry
@@ -132,6 +141,8 @@ class Rebuild:
             found = list(comparing.differences(table, key, left, right))
             if found and await self._is_elsewhere(found, left):
                 found = [one for one in found if one.column not in PLACE]
+            if left is not None and any(one.column == MANIFEST_LOCK for one in found) and await self._is_locked(left):
+                found = [one for one in found if one.column != MANIFEST_LOCK]
             self.report.add(found)
 
     def _met(self, table: Table, rows: int, found: list[Difference]) -> None:
@@ -147,6 +158,13 @@ class Rebuild:
         expected = f"blobs/sha256/{live['sha256'][:2]}/{live['sha256']}"
         place = Location(live["bucket"], live["key"], live["version_id"])
         return place.key == expected and await self.manifests.holds(place, live["size"], live["locked_until"])
+
+    async def _is_locked(self, live: Row) -> bool:
+        """Whether a manifest is locked as long as the live row says: locks are made longer at any time, so also between
+        the reading of the store and that of the live row.
+        """
+        place = Location(live["manifest_bucket"], live["manifest_key"], live["manifest_version_id"])
+        return await self.manifests.holds(place, None, live[MANIFEST_LOCK])
 
     async def _candidate_rows(self) -> AsyncIterator[Row]:
         for publication_id, row in sorted(self.candidates.items()):
