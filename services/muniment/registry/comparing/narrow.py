@@ -6,9 +6,10 @@ each time; on real values it is a hundred times less. A block is refused whose s
 float32, or not finite. The product follows from the squares (2ab = a² + b² - (a - b)²), so two tensors that hardly
 differ have a cosine that is right to 1e-9; where the sizes of the sides are far apart it is summed itself.
 
-float16 becomes float32 by its bits, which is exact and less than half of the time that NumPy's cast takes: shifted to where
-float32 has its exponent and mantissa, it is 2**-112 of its value, subnormal ones included. Infinity and NaN become numbers
-of 65,536 and more, so a block is refused whose squares come to the square of that. This module imports NumPy.
+float16 becomes float32 by its bits, which is exact and less than half of the time that NumPy's cast takes: shifted to
+where float32 has its exponent and mantissa, it is 2**-112 of its value, subnormal ones included. Infinity and NaN
+become numbers of 65,536 and more, so a block is refused whose squares come to the square of that. This module imports
+NumPy.
 """
 
 from __future__ import annotations
