@@ -37,18 +37,19 @@ class Measurements:
         kinds = [kind] if kind else ["evaluation", "observation"]
         async with self.pool.acquire(timeout=30) as connection:
             version = await find_version(connection, ref)
-            given = [version["model_id"], version["number"], below, kinds, dataset, slice_, page.fetch]
             async with connection.transaction(readonly=True):
                 await connection.execute(SQL["in_index_order"])
-                # By the filter that is the rarest as a rule. What is asked for besides is looked for among its rows.
-                if slice_:
-                    rows = await connection.fetch(SQL["measurements_of_slice"], *given, metric)
-                elif dataset:
-                    rows = await connection.fetch(SQL["measurements_of_dataset"], *given, metric)
-                elif metric is not None:
-                    rows = await connection.fetch(SQL["measurements_of_metric"], *given, metric)
-                else:
-                    rows = await connection.fetch(SQL["measurements"], *given)
+                rows = await connection.fetch(
+                    SQL["measurements"],
+                    version["model_id"],
+                    version["number"],
+                    below,
+                    kinds,
+                    dataset,
+                    slice_,
+                    page.fetch,
+                    metric,
+                )
         return page.answer(rows, item=_measurement, key=lambda row: (row["seq"],))
 
     async def over_versions(self, model: ModelName, of: Measured, page: Page) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -25,6 +25,7 @@ from muniment.registry.store import LINEAGE, SQL
 from muniment.runtime.http.pages import Page
 
 Json = dict[str, Any]
+_AFTER_ALL: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,9 @@ class Reads:
         """A model's versions, newest first; as they were at a moment if one is given."""
         (below,) = page.after(int) or (None,)
         model = await find_model(self.pool, model_name(name))
+        if at is not None:  # begin where the model ended then, and not where it ends now
+            last = await self.pool.fetchval(SQL["last_number_then"], model["id"], at) or 0
+            below = min(below or last + 1, last + 1)
         if branch is None:
             rows = await self.pool.fetch(SQL["list_versions"], model["id"], below, page.fetch, at)
         else:
@@ -83,8 +87,12 @@ class Reads:
 
     async def candidates(self, state: str | None, model: str | None, page: Page) -> Json:
         """Candidates, newest first."""
-        (below,) = page.after(int) or (None,)
-        rows = await self.pool.fetch(SQL["candidates"], below, state, model, page.fetch)
+        (below,) = page.after(int) or (_AFTER_ALL,)
+        states = [state] if state else ["waiting", "committed", "refused"]
+        if model is None:
+            rows = await self.pool.fetch(SQL["candidates"], below, states, page.fetch)
+        else:
+            rows = await self.pool.fetch(SQL["candidates_of_model"], below, states, page.fetch, model)
         return page.answer(rows, item=_candidate, key=lambda row: (row["seq"],))
 
     async def version(self, ref: str, at: datetime | None = None) -> Json:

@@ -12,6 +12,7 @@ import pytest
 
 from muniment.contracts import topics
 from muniment.registry.measuring import SQL, metric_values, values_of
+from muniment.registry.store import SQL as READS
 from muniment.registry.tolerances import Measured
 from muniment.server.parts import Parts
 
@@ -130,9 +131,10 @@ async def test_gates_see_the_newest_evaluation_over_the_manifest_and_no_observat
     assert [item["value"] for item in rest["items"]] == [0.93]
 
 
-@pytest.mark.parametrize("statement", ["measurements", "measurements_of_metric"])
-async def test_a_page_is_read_in_the_order_of_an_index_though_no_statistics_are_there(
-    registry: Registry, statement: str
+@pytest.mark.parametrize("metric", [None, "m1"])
+@pytest.mark.parametrize("statistics", [False, True])
+async def test_a_page_is_read_in_the_order_of_an_index_with_statistics_and_without(
+    registry: Registry, parts: Parts, metric: str | None, statistics: bool
 ) -> None:
     await registry.commit()
     batch = uuid.uuid4()
@@ -145,14 +147,9 @@ async def test_a_page_is_read_in_the_order_of_an_index_though_no_statistics_are_
         " FROM generate_series(1, 20000) AS n",
         batch,
     )
-    metric = ["m1"] if statement.endswith("metric") else []
-    async with registry.pool.acquire() as connection, connection.transaction():
-        await connection.execute(SQL["in_index_order"])
-        rows = await connection.fetch(
-            f"EXPLAIN (ANALYZE, FORMAT TEXT) {SQL[statement]}",
-            *(1, 1, 2**62, ["evaluation", "observation"], None, None, 101, *metric),
-        )
-    plan = "\n".join(row[0] for row in rows)
+    if statistics:
+        await analyze(parts, registry)
+    plan = await plan_of(registry, None, None, metric)
     index = "measurement_of_metric" if metric else "measurement_of_kind"
     assert f"Index Scan using {index} on measurement" in plan, plan
     assert not any(f"rows={count}" in plan for count in ("20000", "6666", "6667")), plan
@@ -178,15 +175,67 @@ async def test_a_rare_slice_or_dataset_is_found_by_its_index(registry: Registry,
         assert [item["value"] for item in page["items"]] == [18_001.0, 9_001.0]
         rest = await registry.get("/measurements", ref="digits/1", limit=2, page_token=page["next_page_token"], **query)
         assert [item["value"] for item in rest["items"]] == [1.0]
-        async with registry.pool.acquire() as connection, connection.transaction():
-            await connection.execute(SQL["in_index_order"])
-            rows = await connection.fetch(
-                f"EXPLAIN (ANALYZE, FORMAT TEXT) {SQL[f'measurements_of_{filtered}']}",
-                *(1, 1, 2**62, ["evaluation", "observation"], given[1], given[0], 101, metric),
-            )
-        plan = "\n".join(row[0] for row in rows)
-        assert f"Index Scan using measurement_of_{filtered} on measurement" in plan, plan
+        plan = await plan_of(registry, given[1], given[0], metric)
         assert "Rows Removed by Filter" not in plan, plan
+
+
+@pytest.mark.parametrize("filters", [("m", "s"), ("d", "s"), ("m", "d"), ("m", "d", "s")])
+async def test_filters_that_are_frequent_each_and_rare_together_read_no_more_than_is_told(
+    registry: Registry, filters: tuple[str, ...]
+) -> None:
+    await registry.commit()
+    batch = uuid.uuid4()
+    await registry.pool.execute(
+        SQL["insert_batch"], batch, 1, 1, "observation", 9_001, "0" * 64, "ada", datetime.now(UTC)
+    )
+    # Each word stands in half of the rows or more, all that are asked for in one alone.
+    words = ", ".join(
+        f"CASE WHEN n % {len(filters)} = {filters.index(one) if one in filters else -1} AND n > 1 THEN 'x' ELSE '{one}' END"
+        for one in ("m", "d", "s")
+    )
+    await registry.pool.execute(
+        "INSERT INTO measurement (batch_id, model_id, number, kind, metric, dataset, slice, value, measured_at, recorded_at,"
+        f" operator) SELECT $1, 1, 1, 'observation', {words}, n, now(), now(), 'ada' FROM generate_series(1, 9001) AS n",
+        batch,
+    )
+    names = {"m": "metric", "d": "dataset", "s": "slice"}
+    page = await registry.get("/measurements", ref="digits/1", **{names[one]: one for one in filters})
+    assert [item["value"] for item in page["items"]] == [1.0]
+    dataset, slice_, metric = (one if one in filters else None for one in ("d", "s", "m"))
+    plan = await plan_of(registry, dataset, slice_, metric)
+    assert "Rows Removed by Filter" not in plan, plan
+
+
+async def plan_of(registry: Registry, dataset: str | None, slice_: str | None, metric: str | None) -> str:
+    async with registry.pool.acquire() as connection, connection.transaction():
+        await connection.execute(SQL["in_index_order"])
+        rows = await connection.fetch(
+            f"EXPLAIN (ANALYZE, FORMAT TEXT) {SQL['measurements']}",
+            *(1, 1, 2**62, ["evaluation", "observation"], dataset, slice_, 101, metric),
+        )
+    return "\n".join(row[0] for row in rows)
+
+
+async def analyze(parts: Parts, registry: Registry) -> None:
+    """As autovacuum does some day. The services' role may not."""
+    name = await registry.pool.fetchval("SELECT current_database()")
+    connection = await asyncpg.connect(parts.postgres.dsn.replace("/muniment?", f"/{name}?"))
+    try:
+        await connection.execute("ANALYZE registry.measurement, registry.version")
+    finally:
+        await connection.close()
+
+
+async def test_a_list_as_of_a_moment_long_ago_begins_there(registry: Registry) -> None:
+    for n in range(4):
+        await registry.commit(files={"model.bin": b"%d" % n})
+    moments = [row[0] for row in await registry.pool.fetch("SELECT committed_at FROM version ORDER BY number")]
+    page = await registry.get("/models/digits/versions", at=moments[1].isoformat())
+    assert [item["number"] for item in page["items"]] == [2, 1]
+    async with registry.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")  # the table is tiny
+        rows = await connection.fetch(f"EXPLAIN {READS['last_number_then']}", 1, moments[0])
+    assert "version_committed" in "\n".join(row[0] for row in rows)
 
 
 async def test_a_measurement_of_no_batch_is_refused_by_the_database(registry: Registry) -> None:

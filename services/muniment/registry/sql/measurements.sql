@@ -18,56 +18,21 @@ INSERT INTO metric_unit (model_id, metric, unit) SELECT $1, * FROM unnest($2::te
 -- name: in_index_order
 -- For one transaction. A table that has just grown has no statistics: the planner then takes hundreds of thousands of
 -- rows for four and sorts them all. So a page is read in the order of an index, whatever it believes.
-SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off
+SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_seqscan = off;
+SET LOCAL plan_cache_mode = force_custom_plan
 
 -- name: measurements
--- The newest of each kind that is asked for, and of these the newest.
+-- The newest of each kind that is asked for, and of these the newest. Planned anew for what is asked for: each set of
+-- filters has its index, and a plan for all of them would use none. `NULLS LAST` is the
+-- order of these indexes, and not that of the primary key (migration 0141).
 SELECT found.* FROM unnest($4::text[]) AS k (kind), LATERAL (
     SELECT m.seq, m.kind, m.metric, m.value, m.unit, m.dataset, m.slice, m.measured_at, m.recorded_at, m.operator,
            m.batch_id, m.number
     FROM measurement m
     WHERE m.model_id = $1 AND m.number = $2 AND m.kind = k.kind AND m.seq < $3
         AND ($5::text IS NULL OR m.dataset = $5) AND ($6::text IS NULL OR m.slice = $6)
-    ORDER BY m.seq DESC
-    LIMIT $7
-) AS found
-ORDER BY found.seq DESC
-LIMIT $7
-
--- name: measurements_of_metric
-SELECT found.* FROM unnest($4::text[]) AS k (kind), LATERAL (
-    SELECT m.seq, m.kind, m.metric, m.value, m.unit, m.dataset, m.slice, m.measured_at, m.recorded_at, m.operator,
-           m.batch_id, m.number
-    FROM measurement m
-    WHERE m.model_id = $1 AND m.number = $2 AND m.kind = k.kind AND m.metric = $8 AND m.seq < $3
-        AND ($5::text IS NULL OR m.dataset = $5) AND ($6::text IS NULL OR m.slice = $6)
-    ORDER BY m.seq DESC
-    LIMIT $7
-) AS found
-ORDER BY found.seq DESC
-LIMIT $7
-
--- name: measurements_of_slice
-SELECT found.* FROM unnest($4::text[]) AS k (kind), LATERAL (
-    SELECT m.seq, m.kind, m.metric, m.value, m.unit, m.dataset, m.slice, m.measured_at, m.recorded_at, m.operator,
-           m.batch_id, m.number
-    FROM measurement m
-    WHERE m.model_id = $1 AND m.number = $2 AND m.kind = k.kind AND m.slice = $6 AND m.slice <> '' AND m.seq < $3
-        AND ($5::text IS NULL OR m.dataset = $5) AND ($8::text IS NULL OR m.metric = $8)
-    ORDER BY m.seq DESC
-    LIMIT $7
-) AS found
-ORDER BY found.seq DESC
-LIMIT $7
-
--- name: measurements_of_dataset
-SELECT found.* FROM unnest($4::text[]) AS k (kind), LATERAL (
-    SELECT m.seq, m.kind, m.metric, m.value, m.unit, m.dataset, m.slice, m.measured_at, m.recorded_at, m.operator,
-           m.batch_id, m.number
-    FROM measurement m
-    WHERE m.model_id = $1 AND m.number = $2 AND m.kind = k.kind AND m.dataset = $5 AND m.dataset <> '' AND m.seq < $3
-        AND ($6::text IS NULL OR m.slice = $6) AND ($8::text IS NULL OR m.metric = $8)
-    ORDER BY m.seq DESC
+        AND ($8::text IS NULL OR m.metric = $8)
+    ORDER BY m.seq DESC NULLS LAST
     LIMIT $7
 ) AS found
 ORDER BY found.seq DESC

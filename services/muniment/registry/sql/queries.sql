@@ -108,11 +108,28 @@ SELECT *, $5::timestamptz FROM unnest($1::uuid[], $2::text[], $3::text[], $4::by
 ON CONFLICT (publication_id) DO NOTHING
 
 -- name: candidates
-SELECT seq, publication_id, model, operator, state, publication, validated_at, decided_at, decided_by, reason, version_id
-FROM candidate
-WHERE ($1::bigint IS NULL OR seq < $1) AND ($2::text IS NULL OR state = $2) AND ($3::text IS NULL OR model = $3)
-ORDER BY seq DESC
-LIMIT $4
+-- The newest of each of these states, and of these the newest: each state is read in the order of its index.
+-- `NULLS LAST`: not in that of seq alone, which would be read through for a state that has no row.
+SELECT found.* FROM unnest($2::text[]) AS of (state), LATERAL (
+    SELECT seq, publication_id, model, operator, state, publication, validated_at, decided_at, decided_by, reason, version_id
+    FROM candidate c
+    WHERE c.state = of.state AND c.seq < $1
+    ORDER BY c.seq DESC NULLS LAST
+    LIMIT $3
+) AS found
+ORDER BY found.seq DESC
+LIMIT $3
+
+-- name: candidates_of_model
+SELECT found.* FROM unnest($2::text[]) AS of (state), LATERAL (
+    SELECT seq, publication_id, model, operator, state, publication, validated_at, decided_at, decided_by, reason, version_id
+    FROM candidate c
+    WHERE c.model = $4 AND c.state = of.state AND c.seq < $1
+    ORDER BY c.seq DESC NULLS LAST
+    LIMIT $3
+) AS found
+ORDER BY found.seq DESC
+LIMIT $3
 
 -- name: candidate
 SELECT publication_id, model, operator, state, publication, validated_at, decided_at, decided_by, reason, version_id
@@ -227,7 +244,21 @@ UNION ALL
 SELECT 'release', number FROM release WHERE model_id = $1 AND semver = $2 AND released_at <= $3
 
 -- name: last_number_then
-SELECT max(number) FROM version WHERE model_id = $1 AND committed_at <= $2
+-- Times rise with numbers unless a clock was put back. So the newest by time is looked up, and then, as long as there
+-- is one among the next 1,000 numbers, a later one that is as old.
+WITH RECURSIVE found (number) AS (
+    (
+        SELECT number FROM version WHERE model_id = $1 AND committed_at <= $2
+        ORDER BY committed_at DESC, number DESC LIMIT 1
+    )
+    UNION ALL
+    SELECT later.number FROM found, LATERAL (
+        SELECT v.number FROM version v
+        WHERE v.model_id = $1 AND v.number > found.number AND v.number <= found.number + 1000 AND v.committed_at <= $2
+        ORDER BY v.number DESC LIMIT 1
+    ) AS later
+)
+SELECT max(number) FROM found
 
 -- name: names
 -- Some of what a model's references may be, for error messages.
