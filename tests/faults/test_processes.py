@@ -28,6 +28,13 @@ FEW = (
     "audit.checkpoint-recorded#3",
     "notifier.answered-before-marked#2",
 )
+MORE = (
+    "ingest.published-before-marked#2",
+    "checksum-validator.mid-file#3",
+    "registry.published-before-marked#2",
+    "audit.published-before-marked#2",
+    "notifier.before-commit#2",
+)
 PAIRS = (
     ("audit", "registry"),
     ("registry", "notifier"),
@@ -46,7 +53,9 @@ async def fleet(parts: Parts, tmp_path_factory: pytest.TempPathFactory, seed: in
 
 @pytest.mark.parametrize(
     "steps",
-    [pytest.param((step,), id=step) for step in STEPS] if EVERYTHING else [pytest.param(FEW, id="few")],
+    [pytest.param((step,), id=step) for step in STEPS]
+    if EVERYTHING
+    else [pytest.param(FEW, id="few"), pytest.param(MORE, id="more")],
 )
 async def test_killed_at_named_steps_under_load_all_is_done_after_a_restart(
     fleet: Fleet, steps: tuple[str, ...]
