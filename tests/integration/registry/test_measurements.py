@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -152,7 +153,7 @@ async def test_a_page_is_read_in_the_order_of_an_index_with_statistics_and_witho
     plan = await plan_of(registry, None, None, metric)
     index = "measurement_of_metric" if metric else "measurement_of_kind"
     assert f"Index Scan using {index} on measurement" in plan, plan
-    assert not any(f"rows={count}" in plan for count in ("20000", "6666", "6667")), plan
+    assert max(map(float, re.findall(r"actual time=\S+ rows=([\d.]+)", plan))) <= 101, plan  # what is asked for
 
 
 @pytest.mark.parametrize("filtered", ["slice", "dataset"])
