@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from muniment.contracts import topics
 from muniment.contracts.ids import publication_id_of
 from muniment.contracts.topics import Topic
+from muniment.runtime.delivery import refusal_rules
 from muniment.runtime.settings import Settings
 from muniment.sdk import AsyncClient
 from muniment.sdk.event import KafkaRecord, training_completed
@@ -178,6 +179,14 @@ async def outside(settings: Settings, endpoints: Endpoints, url: str) -> AsyncIt
         reading = asyncio.create_task(seen.read(consumer))
         stack.callback(reading.cancel)
         yield seen
+
+
+@pytest.fixture(scope="module", autouse=True)
+def refusals_one_by_one() -> Iterator[None]:
+    """Each refused request has an entry of its own, however many of them a minute's tests make."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refusal_rules, "ONE_BY_ONE", 1_000_000)
+        yield
 
 
 @pytest.fixture(scope="session")
