@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from muniment.verifier.bundle import verify_bundle, verify_log
+from muniment.verifier.bundle import verify_log
 from muniment.verifier.checkpoint import Opened, Trust, open_checkpoint
 from muniment.verifier.errors import CheckpointError, NoteError, VerifierError
 from muniment.verifier.receipt import parse_receipt, verify_receipt
 from muniment.verifier.report import Finding, Report
-from muniment.verifier.source import Archive, Source
+from muniment.verifier.source import Source
 from muniment.verifier.walk import Progress
 
 ACTION: Final = "audit.log-continued"
@@ -45,11 +45,8 @@ def verify_continued(receipt: bytes, new: Trust, old: Source, old_trust: Trust, 
     except (CheckpointError, NoteError) as error:
         report.findings.append(Finding.of(LINK, 0, error))
         return report
-    whole = (
-        verify_bundle(old, old_trust, progress)
-        if isinstance(old, Archive)
-        else verify_log(old, old_trust, None, progress)
-    )
+    # As a log and not as an export: of that, receipts alone would do, and the old log is to be whole.
+    whole = verify_log(old, old_trust, None, progress)
     report.facts |= whole.facts
     report.findings += whole.findings
     _ends_there(link, whole, report)

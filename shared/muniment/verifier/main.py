@@ -248,7 +248,7 @@ def _given(options: argparse.Namespace) -> Given:
     witnesses = [key for place in options.witness for key in _keys(place)]
     old = [key for place in getattr(options, "old_key", None) or () for key in _keys(place)]
     if any(key.type != LOG for key in (*log, *old)):
-        raise ValueError("--key takes a log's key (type 1); a witness's key belongs to --witness")
+        raise ValueError("--key and --old-key take a log's key (type 1); a witness's key belongs to --witness")
     if any(key.type != COSIGNATURE for key in witnesses):
         raise ValueError("--witness takes a witness's key (type 4); the log's own key belongs to --key")
     require = len({key.public for key in witnesses}) if options.require is None else options.require

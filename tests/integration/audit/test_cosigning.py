@@ -183,3 +183,4 @@ async def test_verify_waits_for_the_cosignatures(bench: Bench, log: Log) -> None
         await database.close()
     assert report.ok, report.as_json()
     assert len(report.facts["cosigned_by"]) == 2
+    assert report.layers["tile_nodes"] == {"ok": True, "tiles": 1}, "they are compared, too"

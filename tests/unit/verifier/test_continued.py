@@ -10,7 +10,7 @@ import pytest
 
 from muniment.verifier.main import main
 
-from .naive import Signer, checkpoint, entry, receipt, write_log
+from .naive import Signer, Tree, checkpoint, entry, leaf, receipt, write_log
 
 OLD = Signer("example.com/old", seed=b"o" * 32)
 NEW = Signer()
@@ -93,3 +93,15 @@ def test_links_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ):
         code, report = run(capsys, file, tmp_path / "old", key)
         assert (code, report["first"]["code"]) == (1, found), number
+
+
+def test_an_export_that_is_not_whole_is_not_the_old_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    note = old_log(tmp_path / "old")
+    part = tmp_path / "part"
+    (part / "receipts").mkdir(parents=True)
+    (part / "checkpoint").write_bytes(note)
+    entries = [entry(index) for index in range(SIZE)]
+    tree = Tree([leaf(one) for one in entries])
+    (part / "receipts/7.tlog-proof").write_bytes(receipt(tree, 7, note, entries[7]))
+    code, report = run(capsys, first_receipt(tmp_path / "new", note.decode()), part)
+    assert (code, report["ok"]) == (1, False), report
