@@ -81,9 +81,10 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish what is appended, until cancelled. Raises what Postgres and the store raise when they are away."""
+        clock = asyncio.get_running_loop().time
         while True:
             self._woken.clear()
-            pause = SPACING_S
+            due = clock() + SPACING_S  # from beginning to beginning: where publishing takes long, nothing waits besides
             try:
                 await self._publish_all()
             except Transient as error:
@@ -92,8 +93,8 @@ class Publisher:
                 log.error("the audit log is not published", code=error.code, error=str(error))  # noqa: TRY400 - no fault of the code: the error says all
                 if self._metrics is not None and error.code == "audit_log_damaged":
                     self._metrics.audit_verify_failures.inc()
-                pause = PATIENCE_S
-            await asyncio.sleep(pause)
+                due = clock() + PATIENCE_S
+            await asyncio.sleep(max(0.0, due - clock()))
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._woken.wait()
