@@ -63,6 +63,24 @@ def consistency_ranges(old: int, new: int) -> list[Range]:
     return ([] if whole else [Range(first, end)]) + path[::-1]
 
 
+def ranges_around(first: int, end: int, size: int) -> list[Range]:
+    """The subtrees outside the leaves `first` to before `end`, left to right: with those leaves' hashes their hashes
+    give the root. Raises `ValueError` unless 0 <= first <= end <= size.
+    """
+    if not 0 <= first <= end <= size:
+        raise ValueError(f"a tree of {size} leaves has no leaves {first} to {end}")
+    found: list[Range] = []
+    waiting = [Range(0, size)] if size else []
+    while waiting:
+        one = waiting.pop()
+        if one.end <= first or one.first >= end:
+            found.append(one)
+        elif one.first < first or one.end > end:
+            middle = one.first + _left_size(one.end - one.first)
+            waiting += [Range(middle, one.end), Range(one.first, middle)]
+    return found
+
+
 def tiles_of(ranges: Iterable[Range], size: int) -> set[Tile]:
     """The tiles to read for the hashes of these ranges, as wide as a tree of `size` leaves has them."""
     return {_place(height, number, size)[0] for found in ranges for height, number in _complete(found)}

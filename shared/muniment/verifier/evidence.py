@@ -1,13 +1,15 @@
 """An evidence pack, verified offline: container, digests, checkpoint, receipts, manifests, and what its report says.
 
-What it cannot show: that no entry of the model was left out. Only the whole log does (`muniment-verify log`).
+Of the range of indexes that a pack is about, it has the leaf hashes of all entries: which ones are withheld is certain,
+and whoever holds one of those entries can show that it was left out. That the withheld ones are of other models, and
+that nothing just outside the range belongs to its time, only the whole log shows (`muniment-verify log`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -24,6 +26,7 @@ from muniment.verifier.pack import Pack, open_pack
 from muniment.verifier.receipt import MAX_RECEIPT, parse_receipt
 from muniment.verifier.report import Finding, Report
 from muniment.verifier.retold import Retold
+from muniment.verifier.span import runs_text, verify_span, withheld
 from muniment.verifier.tiles import MAX_ENTRY
 from muniment.verifier.walk import Progress
 
@@ -31,7 +34,13 @@ FORMAT: Final = "muniment.evidence/v1"
 SUMS: Final = "SHA256SUMS"
 _FIRST: Final = ("pack.json", "checkpoint", "keys")
 _LAST: Final = ("versions.jsonl", "deployments.jsonl", "report.html", SUMS)
+LEAVES: Final = "leaves"
+MAX_LEAVES: Final = 262_144
+"""A pack of a longer range has no leaf hashes."""
 _MOST_FINDINGS: Final = 100
+_MOST_RUNS: Final = 100
+_MOST_AROUND: Final = 126
+_NO_FILES: Final[Mapping[str, bytes]] = {}
 _MAX_SUMS: Final = 48 * 1024 * 1024
 _MAX_MANIFEST: Final = 64 * 1024 * 1024
 _LONGEST_LINE: Final = 4 * 1024 * 1024
@@ -40,16 +49,22 @@ _COMMITS: Final = {"version.committed": "version", "release.published": "release
 
 
 def verify_evidence(
-    path: Path, keys: tuple[VerifierKey, ...], witnesses: tuple[VerifierKey, ...], require: int, progress: Progress
+    path: Path,
+    keys: tuple[VerifierKey, ...],
+    witnesses: tuple[VerifierKey, ...],
+    require: int,
+    progress: Progress,
+    held: Mapping[str, bytes] = _NO_FILES,
 ) -> Report:
-    """Verify a pack. Without `keys` those in the pack are taken, and the report says what that is worth.
+    """Verify a pack. Without `keys` those in the pack are taken, and the report says what that is worth. `held` are
+    entries that somebody has from elsewhere, by a name for each: the report says where the pack's range has them.
 
     Raises `Unreadable`, and `ValueError` where the cosignatures that are required are more than the witnesses.
     """
     report = Report("evidence")
     try:
         with open_pack(path) as pack:
-            _Verification(pack, report, progress).run(keys, witnesses, require)
+            _Verification(pack, report, progress).run(keys, witnesses, require, held)
     except PackError as error:
         report.findings.append(Finding.of("pack", None, error))
     return report
@@ -64,7 +79,13 @@ class _Verification:
         self.progress = progress
         self.members = {one.name: one for one in pack.members}
 
-    def run(self, keys: tuple[VerifierKey, ...], witnesses: tuple[VerifierKey, ...], require: int) -> None:
+    def run(
+        self,
+        keys: tuple[VerifierKey, ...],
+        witnesses: tuple[VerifierKey, ...],
+        require: int,
+        held: Mapping[str, bytes],
+    ) -> None:
         """All checks. Where the digests of the files are not as listed, the proofs still name the entry."""
         self._sums()
         lacking = [name for name in (*_FIRST, *_LAST) if name not in self.members]
@@ -85,11 +106,18 @@ class _Verification:
             if said != actual:
                 self._found("pack.json", None, "facts_differ", f"`{name}` is not the checkpoint's", actual, said)
         self.report.facts |= {name: facts[name] for name in ("model", "from", "to")}
+        if facts["end"] > head.size:
+            message = "the range goes on behind the checkpoint"
+            self._found("pack.json", None, "facts_differ", message, f"end <= {head.size}", facts["end"])
+            return
+        if _has_leaves(facts) and LEAVES not in self.members:
+            self._found(LEAVES, None, "member_missing", f"the pack has no {LEAVES}")
         with Retold(facts) as retold:
             self._entries(facts, head, retold)
             self._same("versions.jsonl", retold.versions())
             self._same("deployments.jsonl", retold.deployments())
             self._same("report.html", retold.report())
+        self._range(facts, head, held)
 
     def _sums(self) -> None:
         """Every file against the list of digests, in the list's order."""
@@ -142,6 +170,8 @@ class _Verification:
             wrong = [name for name, kind in kinds.items() if type(facts.get(name)) is not kind]
             wrong += [name for name in ("from", "to") if not _is_time(facts.get(name, ""))]
             known = facts.get("format") == FORMAT and set(facts) == {*kinds, "from", "to"}
+            if not wrong and not 0 <= facts["first"] <= facts["end"] < 2**63:
+                wrong.append("range")
             if wrong or not known or canonical(facts).encode() != raw:
                 raise EntryError(
                     "facts_malformed",
@@ -175,7 +205,7 @@ class _Verification:
         """Every entry with its receipt and its manifest. They follow each other in the pack in this order."""
         note = head.note.raw
         indexes = [index for one in self.pack.members if (index := _index(one.name)) is not None]
-        expected: list[str] = [*_FIRST]
+        expected: list[str] = [*_FIRST, *([LEAVES] if _has_leaves(facts) else [])]
         given: set[str] = set()
         wanted = sorted(set(indexes))
         for done, index in enumerate(wanted, 1):
@@ -210,6 +240,52 @@ class _Verification:
             self._found(
                 order[at], _index(order[at]), "order_differs", "the files are in another order", expected[at], order[at]
             )
+
+    def _range(self, facts: dict[str, Any], head: Checkpoint, held: Mapping[str, bytes]) -> None:
+        """Which entries of the range the pack withholds, and that the leaf hashes of all of them are the log's."""
+        first, end = facts["first"], facts["end"]
+        indexes = {index for one in self.pack.members if (index := _index(one.name)) is not None}
+        runs = list(withheld(first, end, indexes))
+        self.report.facts |= {
+            "range": f"{first} to before {end}",
+            "withheld": sum(stop - start for start, stop in runs),
+            "withheld_indexes": runs_text(runs[:_MOST_RUNS]) + (["..."] if len(runs) > _MOST_RUNS else []),
+        }
+        member = self.members.get(LEAVES)
+        if not _has_leaves(facts):
+            if member is not None:
+                self._found(LEAVES, None, "member_added", f"a range of more than {MAX_LEAVES} entries has none")
+            self.report.facts["leaves"] = f"NONE: the range is longer than {MAX_LEAVES} entries"
+            if held:
+                raise ValueError(f"--entry is for packs with leaf hashes: of at most {MAX_LEAVES} entries' range")
+            return
+        if member is None:
+            return
+        try:
+            raw = self.pack.read(member, 32 * (MAX_LEAVES + _MOST_AROUND))
+            leaves = verify_span(first, end, head.size, raw, head.root)
+        except VerifierError as error:
+            self.report.findings.append(Finding.of(LEAVES, None, error))
+            return
+        self.report.facts["leaves"] = len(leaves)
+        self._asked(facts, leaves, indexes, held)
+
+    def _asked(self, facts: dict[str, Any], leaves: list[bytes], given: set[int], held: Mapping[str, bytes]) -> None:
+        """Where the range has entries that somebody holds. One of the pack's model that is withheld was left out."""
+        for name, data in held.items():
+            leaf = leaf_hash(data)
+            index = facts["first"] + leaves.index(leaf) if leaf in leaves else None
+            where = (
+                "not in the range"
+                if index is None
+                else f"entry {index}, " + ("in the pack" if index in given else "withheld")
+            )
+            self.report.facts.setdefault("asked", []).append(f"{name}: {where}")
+            if index is not None and index not in given:
+                model = str(parse_entry(data).get("model"))
+                if model.lower() == facts["model"].lower():
+                    message = f"an entry of {facts['model']} was left out of the pack: {name}"
+                    self._found(f"entries/{index}.json", index, "entry_withheld", message, "in the pack", "withheld")
 
     def _proven(self, index: int, head: Checkpoint, note: bytes) -> bytes:
         """The entry's bytes, shown by its receipt to be in the log of the pack's checkpoint."""
@@ -281,6 +357,10 @@ class _Verification:
         if len(self.report.findings) < _MOST_FINDINGS:
             sides = [None if one is None else _plain(str(one)) for one in (expected, actual)]
             self.report.findings.append(Finding(place, index, code, message, *sides))
+
+
+def _has_leaves(facts: Mapping[str, Any]) -> bool:
+    return bool(facts["end"] - facts["first"] <= MAX_LEAVES)
 
 
 def _keys_of(raw: bytes) -> tuple[VerifierKey, ...]:

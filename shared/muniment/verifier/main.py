@@ -82,6 +82,14 @@ def parser() -> argparse.ArgumentParser:
         help="an evidence pack (muniment audit export); without --key, by the keys that it holds itself",
     )
     evidence.add_argument("file", type=Path, metavar="FILE")
+    evidence.add_argument(
+        "--entry",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an entry that you have from elsewhere, byte for byte: was it left out? May be repeated",
+    )
     log = verbs.add_parser("log", parents=[common], help="a living log, over HTTP (tlog-tiles)")
     log.add_argument(
         "--url", required=True, metavar="BASE", help=f"where /checkpoint and /tile are; {TOKEN} is sent as bearer token"
@@ -161,7 +169,8 @@ def _verb_of(words: Sequence[str]) -> list[str]:
 def _run(options: argparse.Namespace, given: Given) -> tuple[Report, int]:
     if options.verb == "evidence":
         with Line(options.json) as progress:
-            report = verify_evidence(options.file, given.log, given.witnesses, given.require, progress)
+            held = {str(one): read_file(one, MAX_ENTRY) for one in options.entry}
+            report = verify_evidence(options.file, given.log, given.witnesses, given.require, progress, held)
         return report, AGREES if report.ok else DISAGREES
     trust = Trust(given.log, given.witnesses, given.require)
     if options.verb == "receipt":

@@ -17,9 +17,9 @@ from typing import IO, Final, Self
 from muniment.verifier.errors import PackError, Unreadable
 
 BLOCK: Final = 512
-MAX_MEMBERS: Final = 300_010
+MAX_MEMBERS: Final = 300_011
 _KNOWN: Final = re.compile(
-    r"pack\.json|checkpoint|keys|versions\.jsonl|deployments\.jsonl|report\.html|SHA256SUMS"
+    r"pack\.json|checkpoint|keys|leaves|versions\.jsonl|deployments\.jsonl|report\.html|SHA256SUMS"
     r"|entries/(0|[1-9][0-9]{0,18})\.json|receipts/(0|[1-9][0-9]{0,18})\.tlog-proof|manifests/[0-9a-f]{64}\.json",
     re.ASCII,
 )

@@ -152,6 +152,8 @@ async def test_a_pack_of_a_quarter(bench: Bench, tmp_path: Path) -> None:
     assert told[:4] == ["version.committed", "baseline.promoted", "version.committed", "baseline.promoted"]
     assert (len(told), "version.deleted" in told, report["manifests"]) == (2 + 145, False, 2)
     assert {json.loads(text)["model"] for name, text in files.items() if name.startswith("entries/")} == {"digits"}
+    # The other model's entries of the quarter are told by number and hash alone.
+    assert (report["leaves"], report["withheld"], b"models/other" in files["leaves"]) == (2 * 145, 145, False)
     versions = [json.loads(line) for line in files["versions.jsonl"].splitlines()]
     assert [one["id"] for one in versions] == [version(OLD), version(NEW)]
     assert files[versions[1]["manifest"]] == NEW

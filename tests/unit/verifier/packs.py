@@ -70,9 +70,15 @@ def encoded(entry: dict[str, Any]) -> bytes:
 
 
 def make_pack(
-    entries: Sequence[dict[str, Any]] | None = None, *, first: int = 3, signer: Signer | None = None
+    entries: Sequence[dict[str, Any]] | None = None,
+    *,
+    first: int = 3,
+    signer: Signer | None = None,
+    without: int | None = None,
 ) -> bytes:
-    """A pack of the model digits from entry `first` on, with entries 0 and 1 as what stood before."""
+    """A pack of the model digits from entry `first` on, with entries 0 and 1 as what stood before. `without`: its maker
+    leaves an entry out, and lets everything else fit.
+    """
     log = story() if entries is None else list(entries)
     data = [encoded(one) for one in log]
     tree = Tree([leaf(one) for one in data])
@@ -85,12 +91,13 @@ def make_pack(
         sums.small("pack.json", facts.text()),
         sums.small("checkpoint", note),
         sums.small("keys", f"{(signer or Signer()).vkey}\n".encode()),
+        sums.small("leaves", span(tree, data, first)),
     ]
     versions = deployments = b""
     given: set[str] = set()
     with Report(facts) as report:
         for index, entry in enumerate(log):
-            if entry["model"] != "digits":
+            if entry["model"] != "digits" or index == without:
                 continue
             parts.append(sums.small(f"entries/{index}.json", data[index]))
             parts.append(sums.small(f"receipts/{index}.tlog-proof", receipt(tree, index, note)))
@@ -107,6 +114,16 @@ def make_pack(
         size, chunks = report.content()
         parts += sums.streamed("report.html", size, chunks)
     return b"".join([*parts, sums.end()])
+
+
+def span(tree: Tree, data: Sequence[bytes], first: int) -> bytes:
+    """The leaf hashes from `first` to the end, and the roots of the complete subtrees before them, largest first."""
+    before, start = b"", 0
+    for bit in reversed(range(first.bit_length())):
+        if first & (1 << bit):
+            before += tree.root(start, start + (1 << bit))
+            start += 1 << bit
+    return b"".join(leaf(one) for one in data[first:]) + before
 
 
 Members = list[tuple[str, bytes]]

@@ -15,11 +15,12 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from muniment.audit.evidence.archive import Sums
 from muniment.audit.evidence.manifests import Manifests
 from muniment.audit.evidence.proving import Receipts
-from muniment.audit.evidence.question import MAX_ENTRIES, Facts, Question
+from muniment.audit.evidence.question import MAX_ENTRIES, MAX_LEAVES, Facts, Question
 from muniment.audit.evidence.records import deployment_line, version_line
 from muniment.audit.evidence.report import DEPLOYED, MOVES, Report
+from muniment.audit.merkle import HASH_SIZE
 from muniment.audit.published import PublishedLog
-from muniment.audit.store import MAX_INDEX
+from muniment.audit.store import MAX_INDEX, damaged
 from muniment.contracts.errors import MunimentError, Rejected, Transient
 from muniment.contracts.model import rfc3339
 from muniment.runtime.sql import load_queries
@@ -33,6 +34,7 @@ SQL: Final = load_queries("muniment.audit", "evidence")
 AT_ONCE: Final = 2
 """Packs that one process makes at a time."""
 _PAGE: Final = 200
+_LEAVES: Final = 8_192
 _MOST_EARLIER: Final = 10_000
 _MOST_VERSIONS: Final = 1_000
 _STANDING: Final = sorted(MOVES | {DEPLOYED})
@@ -111,6 +113,8 @@ class Evidence:
                 yield sums.small("checkpoint", pack.note.encode())
                 yield sums.small("keys", pack.keys)
                 receipts = Receipts(self.log, pack.facts.size, pack.note)
+                if pack.facts.end - pack.facts.first <= MAX_LEAVES:
+                    yield sums.small("leaves", await self._leaves(pack.facts, receipts))
                 given: set[bytes] = set()
                 async for index, data in self._entries(pack):
                     yield sums.small(f"entries/{index}.json", data)
@@ -127,6 +131,17 @@ class Evidence:
                     for chunk in sums.streamed(name, size, chunks):
                         yield chunk
                 yield sums.end()
+
+    async def _leaves(self, facts: Facts, receipts: Receipts) -> bytes:
+        """The leaf hashes of the whole range, of whatever model, and the hashes around it: nothing of their content."""
+        found = bytearray()
+        for start in range(facts.first, facts.end, _LEAVES):
+            end = min(facts.end, start + _LEAVES)
+            page = await self.pool.fetchval(SQL["leaf_hashes"], start, end)
+            if len(page or b"") != HASH_SIZE * (end - start):
+                raise damaged("entries are missing", expected=f"{start} to {end - 1}", actual="fewer leaf hashes")
+            found += page
+        return bytes(found) + b"".join(await receipts.around(facts.first, facts.end))
 
     async def _entries(self, pack: Pack) -> AsyncIterator[tuple[int, bytes]]:
         for start in range(0, len(pack.earlier), _PAGE):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from muniment.audit.note import receipt
-from muniment.audit.proofs import hash_of, inclusion_ranges, tiles_of
+from muniment.audit.proofs import Range, hash_of, inclusion_ranges, ranges_around, tiles_of
 from muniment.audit.published import PublishedLog
 from muniment.audit.tiles import Tile, nodes_of
 
@@ -26,9 +27,15 @@ class Receipts:
 
     async def of(self, index: int) -> bytes:
         """The `.tlog-proof` of the entry at `index`, without the entry."""
-        ranges = inclusion_ranges(index, self.size)
+        return receipt(index, await self._hashes(inclusion_ranges(index, self.size)), self.note).encode()
+
+    async def around(self, first: int, end: int) -> list[bytes]:
+        """The hashes that show whose the leaf hashes of `first` to before `end` are."""
+        return await self._hashes(ranges_around(first, end, self.size))
+
+    async def _hashes(self, ranges: Sequence[Range]) -> list[bytes]:
         tiles = {tile: await self._content(tile) for tile in sorted(tiles_of(ranges, self.size))}
-        return receipt(index, [hash_of(one, tiles, self.size) for one in ranges], self.note).encode()
+        return [hash_of(one, tiles, self.size) for one in ranges]
 
     async def _content(self, tile: Tile) -> bytes:
         """As `hash_of` takes it: of a full tile all nodes, made once for all the receipts that need it."""

@@ -11,6 +11,8 @@ from muniment.contracts.canonical import canonical_json
 FORMAT: Final = "muniment.evidence/v1"
 MAX_ENTRIES: Final = 100_000
 """Entries of one pack at most."""
+MAX_LEAVES: Final = 262_144
+"""A pack about a longer range of indexes has no leaf hashes of it: they are 32 bytes for each entry of any model."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,3 +45,7 @@ LIMIT $4
 
 -- name: entries_at
 SELECT index, data FROM entry WHERE index = ANY($1::bigint[]) ORDER BY index
+
+-- name: leaf_hashes
+-- Of a range, in one value.
+SELECT string_agg(leaf_hash, ''::bytea ORDER BY index) FROM entry WHERE index >= $1 AND index < $2
