@@ -1,9 +1,4 @@
-"""An evidence pack, verified offline: container, digests, checkpoint, receipts, manifests, and what its report says.
-
-Of the range of indexes that a pack is about, it has the leaf hashes of all entries: which ones are withheld is certain,
-and whoever holds one of those entries can show that it was left out. That the withheld ones are of other models, and
-that nothing just outside the range belongs to its time, only the whole log shows (`muniment-verify log`).
-"""
+"""An evidence pack, verified offline: container, digests, checkpoint, receipts, manifests, and what its report says."""
 
 from __future__ import annotations
 
@@ -26,20 +21,15 @@ from muniment.verifier.pack import Pack, open_pack
 from muniment.verifier.receipt import MAX_RECEIPT, parse_receipt
 from muniment.verifier.report import Finding, Report
 from muniment.verifier.retold import Retold
-from muniment.verifier.span import runs_text, verify_span, withheld
 from muniment.verifier.tiles import MAX_ENTRY
 from muniment.verifier.walk import Progress
+from muniment.verifier.withholding import LEAVES, has_leaves, verify_range
 
 FORMAT: Final = "muniment.evidence/v1"
 SUMS: Final = "SHA256SUMS"
 _FIRST: Final = ("pack.json", "checkpoint", "keys")
 _LAST: Final = ("versions.jsonl", "deployments.jsonl", "report.html", SUMS)
-LEAVES: Final = "leaves"
-MAX_LEAVES: Final = 262_144
-"""A pack of a longer range has no leaf hashes."""
 _MOST_FINDINGS: Final = 100
-_MOST_RUNS: Final = 100
-_MOST_AROUND: Final = 126
 _NO_FILES: Final[Mapping[str, bytes]] = {}
 _MAX_SUMS: Final = 48 * 1024 * 1024
 _MAX_MANIFEST: Final = 64 * 1024 * 1024
@@ -110,14 +100,15 @@ class _Verification:
             message = "the range goes on behind the checkpoint"
             self._found("pack.json", None, "facts_differ", message, f"end <= {head.size}", facts["end"])
             return
-        if _has_leaves(facts) and LEAVES not in self.members:
+        if has_leaves(facts) and LEAVES not in self.members:
             self._found(LEAVES, None, "member_missing", f"the pack has no {LEAVES}")
         with Retold(facts) as retold:
             self._entries(facts, head, retold)
             self._same("versions.jsonl", retold.versions())
             self._same("deployments.jsonl", retold.deployments())
             self._same("report.html", retold.report())
-        self._range(facts, head, held)
+        given = {index for one in self.pack.members if (index := _index(one.name)) is not None}
+        verify_range(self.pack, self.report, self._found, facts, head, given, held)
 
     def _sums(self) -> None:
         """Every file against the list of digests, in the list's order."""
@@ -205,7 +196,7 @@ class _Verification:
         """Every entry with its receipt and its manifest. They follow each other in the pack in this order."""
         note = head.note.raw
         indexes = [index for one in self.pack.members if (index := _index(one.name)) is not None]
-        expected: list[str] = [*_FIRST, *([LEAVES] if _has_leaves(facts) else [])]
+        expected: list[str] = [*_FIRST, *([LEAVES] if has_leaves(facts) else [])]
         given: set[str] = set()
         wanted = sorted(set(indexes))
         for done, index in enumerate(wanted, 1):
@@ -240,52 +231,6 @@ class _Verification:
             self._found(
                 order[at], _index(order[at]), "order_differs", "the files are in another order", expected[at], order[at]
             )
-
-    def _range(self, facts: dict[str, Any], head: Checkpoint, held: Mapping[str, bytes]) -> None:
-        """Which entries of the range the pack withholds, and that the leaf hashes of all of them are the log's."""
-        first, end = facts["first"], facts["end"]
-        indexes = {index for one in self.pack.members if (index := _index(one.name)) is not None}
-        runs = list(withheld(first, end, indexes))
-        self.report.facts |= {
-            "range": f"{first} to before {end}",
-            "withheld": sum(stop - start for start, stop in runs),
-            "withheld_indexes": runs_text(runs[:_MOST_RUNS]) + (["..."] if len(runs) > _MOST_RUNS else []),
-        }
-        member = self.members.get(LEAVES)
-        if not _has_leaves(facts):
-            if member is not None:
-                self._found(LEAVES, None, "member_added", f"a range of more than {MAX_LEAVES} entries has none")
-            self.report.facts["leaves"] = f"NONE: the range is longer than {MAX_LEAVES} entries"
-            if held:
-                raise ValueError(f"--entry is for packs with leaf hashes: of at most {MAX_LEAVES} entries' range")
-            return
-        if member is None:
-            return
-        try:
-            raw = self.pack.read(member, 32 * (MAX_LEAVES + _MOST_AROUND))
-            leaves = verify_span(first, end, head.size, raw, head.root)
-        except VerifierError as error:
-            self.report.findings.append(Finding.of(LEAVES, None, error))
-            return
-        self.report.facts["leaves"] = len(leaves)
-        self._asked(facts, leaves, indexes, held)
-
-    def _asked(self, facts: dict[str, Any], leaves: list[bytes], given: set[int], held: Mapping[str, bytes]) -> None:
-        """Where the range has entries that somebody holds. One of the pack's model that is withheld was left out."""
-        for name, data in held.items():
-            leaf = leaf_hash(data)
-            index = facts["first"] + leaves.index(leaf) if leaf in leaves else None
-            where = (
-                "not in the range"
-                if index is None
-                else f"entry {index}, " + ("in the pack" if index in given else "withheld")
-            )
-            self.report.facts.setdefault("asked", []).append(f"{name}: {where}")
-            if index is not None and index not in given:
-                model = str(parse_entry(data).get("model"))
-                if model.lower() == facts["model"].lower():
-                    message = f"an entry of {facts['model']} was left out of the pack: {name}"
-                    self._found(f"entries/{index}.json", index, "entry_withheld", message, "in the pack", "withheld")
 
     def _proven(self, index: int, head: Checkpoint, note: bytes) -> bytes:
         """The entry's bytes, shown by its receipt to be in the log of the pack's checkpoint."""
@@ -357,10 +302,6 @@ class _Verification:
         if len(self.report.findings) < _MOST_FINDINGS:
             sides = [None if one is None else _plain(str(one)) for one in (expected, actual)]
             self.report.findings.append(Finding(place, index, code, message, *sides))
-
-
-def _has_leaves(facts: Mapping[str, Any]) -> bool:
-    return bool(facts["end"] - facts["first"] <= MAX_LEAVES)
 
 
 def _keys_of(raw: bytes) -> tuple[VerifierKey, ...]:
