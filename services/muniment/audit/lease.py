@@ -112,9 +112,11 @@ class WriterLease:
     async def _take(self) -> _Term:
         connection = await self._pool.acquire(timeout=self._wait_s)
         try:
-            await connection.execute(SQL["prepare_session"], _ms(self._wait_s), _ms(self._silence_s))
-            await connection.execute(SQL["wait_for_turn"])
-            epoch = await connection.fetchval(SQL["take_epoch"], self._holder)
+            # A session that the server has ended unseen answers nothing: each step waits for it a bounded time.
+            lock, idle = _ms(self._wait_s), _ms(self._silence_s)
+            await connection.execute(SQL["prepare_session"], lock, idle, timeout=self._silence_s)
+            await connection.execute(SQL["wait_for_turn"], timeout=self._wait_s + self._silence_s)
+            epoch = await connection.fetchval(SQL["take_epoch"], self._holder, timeout=self._silence_s)
         except asyncpg.LockNotAvailableError as error:
             await self._back(connection)
             raise await self._busy() from error
