@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from functools import lru_cache
+from typing import Final, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -20,7 +21,17 @@ def payload_of(event: CloudEvent, topic: Topic) -> Payload:
     """The event's data as the topic's payload. Raises `Rejected` (`event_type`, `schema_invalid`, or a JSON code)."""
     if event.type != topic.type:
         raise Rejected("event_type", "the event is of another type", expected=topic.type, actual=event.type)
-    return parse(topic.event, strict_json.loads(event.data))
+    read = _read_once if len(event.data) <= _SMALL else _read
+    return read(topic.event, event.data)
+
+
+def _read(kind: type[Payload], data: bytes) -> Payload:
+    return parse(kind, strict_json.loads(data))
+
+
+_SMALL: Final = 4096
+_read_once: Final = lru_cache(maxsize=256)(_read)
+"""Services of one process take the same records within moments of each other; payloads are frozen, so they share one."""
 
 
 def parse(kind: type[P], value: object) -> P:

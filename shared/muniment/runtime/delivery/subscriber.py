@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 
@@ -38,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 _POLL_MS: Final = 1_000
 _REWIND_PAUSE_S: Final = 1.0
+_AHEAD_S: Final = 0.02
+"""Between two looks for records that come while a batch is processed."""
 
 
 @dataclass(slots=True)
@@ -52,6 +55,9 @@ class Subscriber:
     instance: str | None = None
     """The replica's name in the group: it takes its own place again, and does not wait for its dead self's session."""
     _resuming: dict[TopicPartition, asyncio.TimerHandle] = field(default_factory=dict)
+    _ahead: list[RawRecord] = field(default_factory=list)
+    """The start of the next batch, taken while the last one was being processed."""
+    _committing: asyncio.Task[None] | None = None
 
     def register(self, broker: KafkaBroker) -> None:
         """Add it to the broker; it starts and stops with it."""
@@ -86,17 +92,20 @@ class Subscriber:
         if not due:
             return
         try:
-            await self.processor.process([_record(record) for record in due])
+            async with self._reading_ahead(consumer):
+                await self.processor.process([_record(record) for record in due])
         except Exception:  # a bug of ours: nothing may be committed past these records
             log.exception("batch failed; reading it again", group=self.processor.group, records=len(due))
-            _rewind(due, consumer)
+            self._rewind(due, consumer)
             await asyncio.sleep(_REWIND_PAUSE_S)
             return
         except asyncio.CancelledError:
-            _rewind(due, consumer)
+            self._rewind(due, consumer)
             raise
         reached(f"{self.processor.service}.before-offsets")
-        await _commit(due, consumer)
+        if self._committing is not None:
+            await self._committing
+        self._committing = asyncio.create_task(_commit(due, consumer))  # beside the next batch
 
     def _hold_back(self, raw: Sequence[RawRecord], consumer: AIOKafkaConsumer) -> list[RawRecord]:
         """The records that are due. A partition whose next record is not due yet is rewound to it and paused."""
@@ -115,13 +124,58 @@ class Subscriber:
             due.append(record)
         return due
 
+    def _rewind(self, records: Sequence[RawRecord], consumer: AIOKafkaConsumer) -> None:
+        """Read these again, and what was taken ahead after them: nothing may be committed past them."""
+        first: dict[TopicPartition, int] = {}
+        for record in (*records, *self._ahead):
+            partition = TopicPartition(record.topic, record.partition)
+            first[partition] = min(first.get(partition, record.offset), record.offset)
+        self._ahead = []
+        for partition, offset in first.items():
+            if partition in consumer.assignment():
+                consumer.seek(partition, offset)
+
+    @asynccontextmanager
+    async def _reading_ahead(self, consumer: AIOKafkaConsumer) -> AsyncIterator[None]:
+        """Take what comes while the block runs, up to a batch.
+
+        The client asks the broker for more only when all that it holds was taken. So without this the first record
+        that came during a batch would be the whole of the next one, and those after it would wait for two. And what it
+        holds for over 100 ms it leaves out of what it asks for next, whose answer may take `fetch_max_wait_ms`: one
+        batch of over 100 ms made the next one late and large, which took as long again, without end.
+        """
+        reader = asyncio.create_task(self._read_ahead(consumer))
+        try:
+            yield
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+        await self._take_ahead(consumer)  # so that what came since is asked for at once
+
+    async def _read_ahead(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            await asyncio.sleep(_AHEAD_S)
+            await self._take_ahead(consumer)
+
+    async def _take_ahead(self, consumer: AIOKafkaConsumer) -> None:
+        if (room := self.batch_records - len(self._ahead)) <= 0:
+            return
+        try:
+            self._ahead += await _held(consumer, room)
+        except (KafkaError, ConsumerStoppedError) as error:  # the next batch is asked for by itself, and fails by itself
+            log.debug("nothing read ahead", group=self.processor.group, error=repr(error)[:300])
+
     async def _poll(self, subscriber: Any, consumer: AIOKafkaConsumer) -> tuple[RawRecord, ...]:
-        batches = list((await consumer.getmany(timeout_ms=_POLL_MS, max_records=subscriber.max_records)).values())
-        room = subscriber.max_records - sum(map(len, batches))
-        if batches and room and self.linger_s:
+        taken, self._ahead = self._ahead, []
+        if not taken:
+            taken = await _held(consumer, subscriber.max_records, _POLL_MS)
+        elif room := subscriber.max_records - len(taken):
+            taken += await _held(consumer, room)
+        room = subscriber.max_records - len(taken)
+        if taken and room and self.linger_s:
             await asyncio.sleep(self.linger_s)
-            batches += (await consumer.getmany(timeout_ms=0, max_records=room)).values()
-        return tuple(record for batch in batches for record in batch)
+            taken += await _held(consumer, room)
+        return tuple(taken)
 
     def _pause(self, partition: TopicPartition, seconds: float, consumer: AIOKafkaConsumer) -> None:
         consumer.pause(partition)
@@ -137,6 +191,12 @@ class Subscriber:
                 consumer.resume(partition)
 
         return resume
+
+
+async def _held(consumer: AIOKafkaConsumer, most: int, timeout_ms: int = 0) -> list[RawRecord]:
+    """What the client holds already; where it holds nothing, what comes within the time-out. Each partition in order."""
+    batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=most)
+    return [record for batch in batches.values() for record in batch]
 
 
 def _due_ms(record: RawRecord) -> float:
@@ -174,13 +234,3 @@ async def _commit(records: Sequence[RawRecord], consumer: AIOKafkaConsumer) -> N
     except KafkaError as error:
         # Lost by a rebalance or an outage: the records come again and the inbox knows them.
         log.warning("offsets not committed", error=repr(error)[:300])
-
-
-def _rewind(records: Sequence[RawRecord], consumer: AIOKafkaConsumer) -> None:
-    first: dict[TopicPartition, int] = {}
-    for record in records:
-        partition = TopicPartition(record.topic, record.partition)
-        first[partition] = min(first.get(partition, record.offset), record.offset)
-    for partition, offset in first.items():
-        if partition in consumer.assignment():
-            consumer.seek(partition, offset)
