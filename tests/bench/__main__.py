@@ -33,6 +33,7 @@ NAMES = (
     "notifications",
     "audit_log",
     "audit_cost",
+    "streams",
     "isolation",
     "endurance",
 )

@@ -21,8 +21,9 @@ def payload_of(event: CloudEvent, topic: Topic) -> Payload:
     """The event's data as the topic's payload. Raises `Rejected` (`event_type`, `schema_invalid`, or a JSON code)."""
     if event.type != topic.type:
         raise Rejected("event_type", "the event is of another type", expected=topic.type, actual=event.type)
-    read = _read_once if len(event.data) <= _SMALL else _read
-    return read(topic.event, event.data)
+    if len(event.data) <= _SMALL:
+        return _read_once(topic.event, event.data)
+    return _read(topic.event, event.data)
 
 
 def _read(kind: type[Payload], data: bytes) -> Payload:
