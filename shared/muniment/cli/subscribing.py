@@ -6,10 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from uuid import UUID
 
 from muniment.cli.arguments import Option
 from muniment.cli.failures import Usage
+
+if TYPE_CHECKING:
+    from muniment.sdk import Client
 
 FILTER_FIELDS: Final = ("types", "model", "branch", "stability", "track", "tags", "metrics")
 _SPAN: Final = re.compile(r"([0-9]{1,5})([hd])")
@@ -91,3 +95,14 @@ def moment_from(text: str, *, ahead: bool = False) -> str:
 def filters_of(subscription: Mapping[str, Any]) -> dict[str, Any]:
     """The filter of a subscription as the server shows it."""
     return {name: subscription[name] for name in FILTER_FIELDS if subscription.get(name)}
+
+
+def id_of(client: Client, subscription: str) -> str:
+    """The id of a subscription that is named by its id or by its name, whatever the case; else the text as it is."""
+    try:
+        return str(UUID(subscription))
+    except ValueError:
+        pass
+    wanted = subscription.lower()
+    named = (one["id"] for one in client.subscriptions() if str(one.get("name")).lower() == wanted)
+    return next(named, subscription)

@@ -32,7 +32,7 @@ def _read(kind: type[Payload], data: bytes) -> Payload:
 
 _SMALL: Final = 4096
 _read_once: Final = lru_cache(maxsize=256)(_read)
-"""Services of one process take the same records within moments of each other; payloads are frozen, so they share one."""
+"""Services of one process take the same records within moments of each other: they share a payload, which is frozen."""
 
 
 def parse(kind: type[P], value: object) -> P:

@@ -180,8 +180,8 @@ class AsyncClient(
     async def test_subscription(self, subscription_id: str) -> Json:
         return await self._run(calls.SUBSCRIPTIONS.act(subscription_id, "test"))
 
-    def deliveries(self, subscription_id: str) -> AsyncIterator[Json]:
-        return self._each(calls.SUBSCRIPTIONS.part(subscription_id, "deliveries"), plain)
+    def deliveries(self, subscription_id: str, *, state: str | None = None) -> AsyncIterator[Json]:
+        return self._each(calls.SUBSCRIPTIONS.part(subscription_id, "deliveries", state=state), plain)
 
     async def rotate_secret(self, subscription_id: str, *, old_valid_hours: int = 24) -> Json:
         wanted = {"old_valid_hours": old_valid_hours}

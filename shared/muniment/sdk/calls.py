@@ -228,9 +228,9 @@ class Resource:
         place = f"{self.path}/{quote(name, safe='')}/{verb}"
         return (yield from ask_json(request(self.service, "POST", place, body=body)))
 
-    def part(self, name: str, part: str) -> Listing:
+    def part(self, name: str, part: str, **query: object) -> Listing:
         """A list that belongs to one of them."""
-        return Listing(self.service, f"{self.path}/{quote(name, safe='')}/{part}")
+        return Listing(self.service, f"{self.path}/{quote(name, safe='')}/{part}", query)
 
     def _one(self, method: str, name: str) -> Request:
         return request(self.service, method, f"{self.path}/{quote(name, safe='')}")

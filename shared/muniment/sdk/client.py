@@ -217,9 +217,9 @@ class Client(NamingClient, LineageClient, HistoryClient, VersioningClient, Scrub
         """Send a test event now; the answer tells what was sent and what came back."""
         return self._run(calls.SUBSCRIPTIONS.act(subscription_id, "test"))
 
-    def deliveries(self, subscription_id: str) -> Iterator[Json]:
-        """A subscription's deliveries, newest first."""
-        return self._each(calls.SUBSCRIPTIONS.part(subscription_id, "deliveries"), plain)
+    def deliveries(self, subscription_id: str, *, state: str | None = None) -> Iterator[Json]:
+        """A subscription's deliveries, newest first; with `state` (gathered, pending, delivered, dead) only those."""
+        return self._each(calls.SUBSCRIPTIONS.part(subscription_id, "deliveries", state=state), plain)
 
     def rotate_secret(self, subscription_id: str, *, old_valid_hours: int = 24) -> Json:
         """Make a new signing secret, shown in this answer alone; the old one signs beside it for that long."""

@@ -22,6 +22,7 @@ PUBLICATION = "11111111-2222-4333-8444-555555555555"
 
 
 def test_subscriptions(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
+    registry.lists["subscriptions"] = []
     tokens = ("--url", "https://deploy.test/hook", "--type", "version-available", "--model", "dig*")
     done = run("subscriptions", "create", "deployer", *tokens)
     assert done.code == 0
@@ -52,6 +53,34 @@ def test_subscriptions(run: Run, registry: FakeRegistry, sent: list[Any]) -> Non
         {"id": "s-1", "name": "deployer", "types": ["version-available"], "model": "dig*"}
     ]
     assert "types=version-available, model=dig*" in run("subscriptions", "ls").out
+
+
+def test_a_subscription_is_named_by_its_name_too(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
+    registry.lists["subscriptions"] = [{"id": "s-0", "name": "other"}, {"id": "s-1", "name": "Deployer"}]
+    for verb in ("pause", "test", "rotate"):
+        assert run("subscriptions", verb, "deployer").code == 0
+    assert [path for _, path, _ in sent] == [
+        "/subscriptions/s-1",
+        "/subscriptions/s-1/test",
+        "/subscriptions/s-1/secret",
+    ]
+
+
+def test_deliveries_of_one_state(run: Run, registry: FakeRegistry) -> None:
+    asked = []
+
+    def answered(request: httpx2.Request) -> httpx2.Response | None:
+        if not request.url.path.endswith("/deliveries"):
+            return None
+        asked.append(request.url.params.get("state"))
+        return httpx2.Response(200, json={"items": []})
+
+    registry.lists["subscriptions"] = []
+    registry.intercept = answered
+    assert "no delivery is dead" in run("subscriptions", "deliveries", "s-1", "--state", "dead").err
+    assert "nothing was delivered" in run("subscriptions", "deliveries", "s-1").err
+    assert asked == ["dead", None]
+    assert run("subscriptions", "deliveries", "s-1", "--state", "lost").code == 2
 
 
 @pytest.mark.parametrize(
@@ -186,7 +215,8 @@ def test_a_subscription_with_conditions_a_digest_and_an_end(run: Run, sent: list
     assert body["expires_at"] == "2030-01-01T00:00:00Z"
 
 
-def test_a_subscription_is_changed_by_what_is_given_alone(run: Run, sent: list[Any]) -> None:
+def test_a_subscription_is_changed_by_what_is_given_alone(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
+    registry.lists["subscriptions"] = []
     changes = ("--owner", "muniment|bob", "--model", "prod-*", "--state", "paused", "--no", "branch", "--no", "expires")
     assert run("subscriptions", "change", "s-1", *changes, "--json").code == 0
     assert sent == [
@@ -202,6 +232,7 @@ def test_a_subscription_is_changed_by_what_is_given_alone(run: Run, sent: list[A
 
 
 def test_a_replay_needs_one_start_and_goes_on_to_the_end(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
+    registry.lists["subscriptions"] = []
     steps = iter(
         [
             {"queued": 2, "again": 1, "kept": 0, "cursor": 7, "complete": False, "pruned": True},

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal
 from muniment.cli.arguments import Command, Option
 from muniment.cli.failures import Usage
 from muniment.cli.session import DEFAULTS, Common, Limit
-from muniment.cli.subscribing import Filters, Times, filters_of, moment_from, taken_away
+from muniment.cli.subscribing import Filters, Times, filters_of, id_of, moment_from, taken_away
 from muniment.cli.text import cell, moment
 
 app = Command(
     "muniment subscriptions",
-    "Who is told of what: webhooks, Slack, Teams, e-mail, Kafka topics; retried until they arrive.",
+    "Who is told of what: webhooks, Slack, Teams, e-mail, Kafka topics; retried until they arrive.\n"
+    "SUBSCRIPTION is an id, or a name.",
     example="muniment subscriptions create deployer --webhook https://deploy.example/hook --signing ed25519\n"
     "  muniment subscriptions create team --email models@example.org --model 'dig*' --stability stable\n"
     "  muniment subscriptions change SUBSCRIPTION --model 'prod-*' --no branch --expires 30d\n"
@@ -46,7 +47,7 @@ def ls(*, limit: Limit = 100, common: Common = DEFAULTS) -> None:
 def show(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Show one subscription."""
     with common.client() as client:
-        found = client.subscription(subscription)
+        found = client.subscription(id_of(client, subscription))
     common.show(found, name=subscription, facts=found.items())
     common.next(f"muniment subscriptions deliveries {subscription}")
 
@@ -108,6 +109,7 @@ def change(
     if not wanted and to is None:
         raise Usage("nothing is to be changed", expected="an option such as --model, --owner, --state or --no")
     with common.client() as client:
+        subscription = id_of(client, subscription)
         if to is not None:
             channel = client.subscription(subscription)["channel"]
             wanted[_SETTINGS.get(channel, "url")] = to
@@ -127,7 +129,7 @@ def preview(
 ) -> None:
     """Show what a filter would have matched in the last days, oldest first. Nothing is made or sent."""
     with common.client() as client:
-        wanted = filters.fields() if like is None else filters_of(client.subscription(like))
+        wanted = filters.fields() if like is None else filters_of(client.subscription(id_of(client, like)))
         common.rows(
             client.preview_subscription({**wanted, "days": days}),
             name=lambda item: item["cursor"],
@@ -160,7 +162,7 @@ def resume(subscription: str, /, *, common: Common = DEFAULTS) -> None:
 def delete(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Delete a subscription."""
     with common.client() as client:
-        client.delete_subscription(subscription)
+        client.delete_subscription(id_of(client, subscription))
     common.show({"id": subscription, "state": "deleted"}, name=subscription, facts=[("deleted", subscription)])
 
 
@@ -168,7 +170,7 @@ def delete(subscription: str, /, *, common: Common = DEFAULTS) -> None:
 def try_out(subscription: str, /, *, common: Common = DEFAULTS) -> None:
     """Send a test event now, and show exactly what was sent and what came back."""
     with common.client() as client:
-        found = client.test_subscription(subscription)
+        found = client.test_subscription(id_of(client, subscription))
     request, answer = found.get("request") or {}, found.get("answer") or {}
     common.show(
         found,
@@ -186,11 +188,18 @@ def try_out(subscription: str, /, *, common: Common = DEFAULTS) -> None:
 
 
 @app.command("deliveries")
-def deliveries(subscription: str, /, *, limit: Limit = 100, common: Common = DEFAULTS) -> None:
-    """List a subscription's deliveries, newest first."""
+def deliveries(
+    subscription: str,
+    /,
+    *,
+    state: Annotated[Literal["gathered", "pending", "delivered", "dead"] | None, Option("Only those.")] = None,
+    limit: Limit = 100,
+    common: Common = DEFAULTS,
+) -> None:
+    """List a subscription's deliveries, newest first. `retry` takes their ids."""
     with common.client() as client:
         common.rows(
-            client.deliveries(subscription),
+            client.deliveries(id_of(client, subscription), state=state),
             name=lambda item: item["id"],
             table=(
                 ("DELIVERY", lambda item: cell(item["id"])),
@@ -202,7 +211,7 @@ def deliveries(subscription: str, /, *, limit: Limit = 100, common: Common = DEF
                 ("NEXT", lambda item: moment(item.get("due_at"))),
             ),
             limit=limit,
-            empty="nothing was delivered yet",
+            empty="nothing was delivered yet" if state is None else f"no delivery is {state}",
         )
 
 
@@ -229,7 +238,7 @@ def replay(
         raise Usage("say from when: --since TIME or --after CURSOR")
     start = {"since": moment_from(since)} if since is not None else {}
     with common.client() as client:
-        done = client.replay_subscription(subscription, after=after, force=force, **start)
+        done = client.replay_subscription(id_of(client, subscription), after=after, force=force, **start)
     names = ("queued", "again", "kept", "cursor")
     common.show({"id": subscription, **done}, name=subscription, facts=[(name, done[name]) for name in names])
     if done["pruned"]:
@@ -247,13 +256,13 @@ def rotate(
 ) -> None:
     """Make a new signing secret. It is printed once."""
     with common.client() as client:
-        made = client.rotate_secret(subscription, old_valid_hours=old_valid_hours)
+        made = client.rotate_secret(id_of(client, subscription), old_valid_hours=old_valid_hours)
     common.show(made, name=made.get("secret") or made.get("public_key"), facts=made.items())
 
 
 def _change(common: Common, subscription: str, changes: dict[str, Any]) -> None:
     with common.client() as client:
-        found = client.change_subscription(subscription, changes)
+        found = client.change_subscription(id_of(client, subscription), changes)
     common.show(found, name=subscription, facts=[("subscription", subscription), ("state", found.get("state"))])
 
 

@@ -162,7 +162,10 @@ class Subscriber:
             return
         try:
             self._ahead += await _held(consumer, room)
-        except (KafkaError, ConsumerStoppedError) as error:  # the next batch is asked for by itself, and fails by itself
+        except (
+            KafkaError,
+            ConsumerStoppedError,
+        ) as error:  # the next batch asks by itself, and fails by itself
             log.debug("nothing read ahead", group=self.processor.group, error=repr(error)[:300])
 
     async def _poll(self, subscriber: Any, consumer: AIOKafkaConsumer) -> tuple[RawRecord, ...]:
@@ -194,7 +197,7 @@ class Subscriber:
 
 
 async def _held(consumer: AIOKafkaConsumer, most: int, timeout_ms: int = 0) -> list[RawRecord]:
-    """What the client holds already; where it holds nothing, what comes within the time-out. Each partition in order."""
+    """What the client holds; where it holds nothing, what comes within the time-out. Each partition in order."""
     batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=most)
     return [record for batch in batches.values() for record in batch]
 
