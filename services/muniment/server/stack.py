@@ -31,6 +31,7 @@ from muniment.runtime.delivery.refused_requests import RefusalSums, audited_refu
 from muniment.runtime.delivery.relay import Relay
 from muniment.runtime.delivery.subscriber import Subscriber
 from muniment.runtime.delivery.transaction import Transactions
+from muniment.runtime.http.routes import Routes
 from muniment.runtime.identity.first_admin import ensure_first_admin
 from muniment.runtime.identity.http import router as identity_router
 from muniment.runtime.identity.store import Identity
@@ -173,9 +174,9 @@ def _topic_watch(
 
 def routers_of(started: Sequence[Started], identity: Identity) -> list[APIRouter]:
     """Each service's routes, with what the process adds to them: refused attempts are audited by all."""
-    routers = []
+    routers: list[APIRouter] = []
     for one in started:
-        routes = APIRouter(dependencies=[Depends(audited_refusals(one.transactions))])
+        routes = Routes(dependencies=[Depends(audited_refusals(one.transactions))])
         if one.built.router is not None:
             routes.include_router(one.built.router)
         routes.include_router(dead_letter_router(one.transactions))
