@@ -9,12 +9,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
-import hypothesis  # noqa: F401  # reason: imported late, its plug-in can end a run on Python 3.11 in a SystemError
+import hypothesis  # imported late, its plug-in can end a run on Python 3.11 in a SystemError
 import pytest
 
 from muniment.adapters.kafka import KafkaConnection
 from muniment.adapters.postgres import Schema, migrate
 from muniment.server.parts import Parts, PartsSettings, start_parts
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 _numbers = itertools.count(1)
 

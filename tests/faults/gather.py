@@ -40,6 +40,9 @@ class Watch:
         await self._admin.start()
         await self._consumer.start()
         self._partitions = await _partitions(self._cluster, self._admin)
+        # Only to know where all partitions are: the client asks for a topic at a time otherwise, and waits after each.
+        self._consumer.assign(self._partitions)
+        self._consumer.pause(*self._partitions)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -14,12 +14,10 @@ from muniment.contracts import topics
 from muniment.server.endpoints import endpoints_of
 from muniment.server.parts import Parts
 from muniment.server.stack import Endpoints, Running, running_stack
-from muniment.server.wiring import BY_NAME
+from muniment.server.wiring import NAMES, chosen
 from tests.conftest import new_database
 
 from .conftest import Outside, outside, stack_settings
-
-NAMES = tuple(BY_NAME)
 
 
 class Fleet:
@@ -36,7 +34,7 @@ class Fleet:
         stack = AsyncExitStack()
         http = self.settings.http.model_copy(update={"port": self._ports.get(name, 0)})
         settings = self.settings.model_copy(update={"http": http})
-        context = running_stack(settings, self.endpoints, (BY_NAME[name],), lambda _: None)
+        context = running_stack(settings, self.endpoints, chosen((name,)), lambda _: None)
         self.running[name] = await stack.enter_async_context(context)
         self._ports[name] = int(self.running[name].url.rsplit(":", 1)[1])
         self._stacks[name] = stack

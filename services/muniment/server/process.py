@@ -10,7 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -22,7 +22,13 @@ from muniment.server.endpoints import CREDENTIALS, PARTS_ENV, Endpoints, require
 from muniment.server.parts import Parts
 from muniment.server.parts.datadir import write_private
 
+if TYPE_CHECKING:
+    from muniment.runtime.service import Service
+
 log = structlog.get_logger(__name__)
+
+_COLLECT: Final = (700, 10, 10)
+"""New objects before a collection, and collections before one of an older generation, once the process is ready."""
 
 
 def say(text: str) -> None:
@@ -84,14 +90,13 @@ async def up(settings: Settings, ready: Callable[[str], None]) -> None:
         # The data folder's lock lets one such process run, so the name is its own.
         settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"instance": "up"})})
     # The services take as long to import as the parts to start, so a thread does that meanwhile.
-    loading = asyncio.create_task(asyncio.to_thread(import_module, "muniment.server.stack"))
+    loading = asyncio.create_task(asyncio.to_thread(_load, ()))
     async with AsyncExitStack() as stack:
         parts, endpoints = await stack.enter_async_context(started_parts(settings, say))
-        await loading
+        services = await loading
         from muniment.server.stack import running_stack
-        from muniment.server.wiring import chosen
 
-        running = await stack.enter_async_context(running_stack(settings, endpoints, chosen(()), say))
+        running = await stack.enter_async_context(running_stack(settings, endpoints, services, say))
         environment = settings.data_dir / PARTS_ENV
         write_private(environment, "".join(f"{k}={v}\n" for k, v in parts_environment(endpoints).items()))
         _keep_out_of_collections()
@@ -107,10 +112,9 @@ async def up(settings: Settings, ready: Callable[[str], None]) -> None:
 async def run(settings: Settings, names: tuple[str, ...], ready: Callable[[str], None]) -> None:
     """The named services against external parts, until cancelled. Calls `ready` with the URL when they answer."""
     from muniment.server.stack import running_stack
-    from muniment.server.wiring import chosen
 
     require_external(settings)
-    services = chosen(names)
+    services = _load(names)
     async with (
         started_parts(settings, say) as (_, endpoints),
         running_stack(settings, endpoints, services, say) as running,
@@ -123,10 +127,19 @@ async def run(settings: Settings, names: tuple[str, ...], ready: Callable[[str],
             say("stopping")
 
 
+def _load(names: tuple[str, ...]) -> tuple[Service, ...]:
+    """The services with these names, and with them all the code that a stack needs."""
+    import_module("muniment.server.stack")
+    from muniment.server.wiring import chosen
+
+    return chosen(names)
+
+
 def _keep_out_of_collections() -> None:
     """What is loaded by now stays for good: looking at all of it stops every event for 0.1 to 0.3 s."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_COLLECT)
 
 
 def parts_environment(endpoints: Endpoints) -> dict[str, str]:

@@ -1,30 +1,32 @@
-"""The services there are, and where their migrations lie. The one place that imports them all."""
+"""The services there are, and where their migrations lie. The one place that imports them, each when it is chosen."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 from muniment.adapters.postgres import Schema
-from muniment.audit.app import service as audit
-from muniment.checksum_validator.app import service as checksum_validator
+from muniment.contracts import topics
 from muniment.contracts.errors import Rejected
-from muniment.ingest.app import service as ingest
-from muniment.notifier.app import service as notifier
-from muniment.registry.app import service as registry
 from muniment.runtime.service import Service
 
-SERVICES: Final[tuple[Service, ...]] = (ingest, checksum_validator, registry, audit, notifier)
-BY_NAME: Final = {service.name: service for service in SERVICES}
+NAMES: Final = topics.SERVICES
 
 
 def chosen(names: tuple[str, ...]) -> tuple[Service, ...]:
     """The services with these names, all of them for none. Raises `Rejected` (`service_unknown`)."""
     for name in names:
-        if name not in BY_NAME:
-            raise Rejected("service_unknown", f"there is no service {name!r}", expected=", ".join(BY_NAME), actual=name)
-    return tuple(service for service in SERVICES if not names or service.name in names)
+        if name not in NAMES:
+            raise Rejected("service_unknown", f"there is no service {name!r}", expected=", ".join(NAMES), actual=name)
+    return tuple(_load(name) for name in NAMES if not names or name in names)
+
+
+def _load(name: str) -> Service:
+    """`muniment.NAME.app.service`. A process of one service need not wait for the code of the others."""
+    service: Service = import_module(f"muniment.{name.replace('-', '_')}.app").service
+    return service
 
 
 def schemas(services: tuple[Service, ...]) -> list[Schema]:

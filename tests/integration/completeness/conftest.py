@@ -33,7 +33,7 @@ from muniment.runtime.metrics import Metrics
 from muniment.runtime.settings import Settings
 from muniment.server.endpoints import Endpoints
 from muniment.server.stack import Started, build, routers_of
-from muniment.server.wiring import SERVICES, schemas
+from muniment.server.wiring import chosen, schemas
 from tests.conftest import Migrated
 
 MODELS, LANDING = "muniment-models", "muniment-landing"
@@ -145,7 +145,7 @@ class Whole:
 async def whole(migrated: Migrated, tmp_path: Path) -> AsyncIterator[Whole]:
     """A whole registry with nothing in it, and a token for each role."""
     settings = Settings.model_validate({"data_dir": tmp_path})
-    postgres_dsn = await migrated(schemas(SERVICES))
+    postgres_dsn = await migrated(schemas(chosen(())))
     endpoints = Endpoints(KafkaConnection("127.0.0.1:1"), postgres_dsn, "", "", "", "")
     async with AsyncExitStack() as stack:
         metrics = Metrics(CollectorRegistry())
@@ -156,7 +156,7 @@ async def whole(migrated: Migrated, tmp_path: Path) -> AsyncIterator[Whole]:
         stack.push_async_callback(asking.close)
         identity = Identity(asking, SystemClock())
         stack.push_async_callback(identity.settle)
-        started = [await build(one, settings, endpoints, blobs, identity, metrics, stack) for one in SERVICES]
+        started = [await build(one, settings, endpoints, blobs, identity, metrics, stack) for one in chosen(())]
         app = build_app(
             version="0", routers=routers_of(started, identity), identity=identity, ready={}, metrics=metrics
         )

@@ -88,8 +88,7 @@ def over(client: Client, work: Work) -> Subscriber:
 async def offer(subscriber: Subscriber, client: Client, raw: Sequence[Any]) -> None:
     """Hand it a batch as the broker's library does."""
     await subscriber._take(SimpleNamespace(raw_message=tuple(raw), consumer=client))  # type: ignore[arg-type]
-    if subscriber._committing is not None:
-        await subscriber._committing
+    await subscriber._offsets.settle()
 
 
 async def polled(subscriber: Subscriber, client: Client) -> list[int]:
