@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from muniment.contracts.codec import parse
+from muniment.contracts.cloudevent import CloudEvent
+from muniment.contracts.codec import parse, payload_of
 from muniment.contracts.errors import Rejected
 from muniment.contracts.events import TrainingCompleted
+from muniment.contracts.topics import TRAINING_COMPLETED
 
 FILE = {"path": "a", "sha256": "ab" * 32, "size": 1}
 
@@ -58,3 +61,27 @@ def test_everything_else_is_schema_invalid_and_names_its_place(changes: dict[str
 
 def test_more_faults_are_counted() -> None:
     assert refused(one=1, two=2, three=3).message.endswith("(and 2 more)")
+
+
+def event(**changes: Any) -> CloudEvent:
+    data = json.dumps({"model": "digits", "files": [FILE], **changes}).encode()
+    return CloudEvent(id="e", source="//t", type=TRAINING_COMPLETED.type, data=data)
+
+
+def test_services_that_take_the_same_small_record_share_its_payload() -> None:
+    first = payload_of(event(), TRAINING_COMPLETED)
+    assert payload_of(event(), TRAINING_COMPLETED) is first
+    assert payload_of(event(commit="manual"), TRAINING_COMPLETED) != first
+
+
+def test_large_payloads_are_not_kept() -> None:
+    large = event(facts={"params": {"p": "x" * 8000}})
+    first, again = payload_of(large, TRAINING_COMPLETED), payload_of(large, TRAINING_COMPLETED)
+    assert first == again
+    assert first is not again
+
+
+def test_what_is_refused_is_refused_again() -> None:
+    for _ in range(2):
+        with pytest.raises(Rejected):
+            payload_of(event(surprise=1), TRAINING_COMPLETED)
