@@ -11,6 +11,7 @@ from uuid import UUID
 
 from muniment.cli.arguments import Option
 from muniment.cli.failures import Usage
+from muniment.contracts.errors import NotFound
 
 if TYPE_CHECKING:
     from muniment.sdk import Client
@@ -98,11 +99,21 @@ def filters_of(subscription: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def id_of(client: Client, subscription: str) -> str:
-    """The id of a subscription that is named by its id or by its name, whatever the case; else the text as it is."""
+    """The id of a subscription that is named by its id, or by its name, whatever the case.
+
+    Raises `NotFound` (`subscription_unknown`).
+    """
     try:
         return str(UUID(subscription))
     except ValueError:
         pass
     wanted = subscription.lower()
-    named = (one["id"] for one in client.subscriptions() if str(one.get("name")).lower() == wanted)
-    return next(named, subscription)
+    for one in client.subscriptions():
+        if str(one["name"]).lower() == wanted:
+            return str(one["id"])
+    raise NotFound(
+        "subscription_unknown",
+        "no subscription has this name or id",
+        actual=repr(subscription),
+        hint="muniment subscriptions ls",
+    )

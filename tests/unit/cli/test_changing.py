@@ -22,7 +22,7 @@ PUBLICATION = "11111111-2222-4333-8444-555555555555"
 
 
 def test_subscriptions(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
-    registry.lists["subscriptions"] = []
+    registry.lists["subscriptions"] = [{"id": "s-1", "name": "s-1"}]
     tokens = ("--url", "https://deploy.test/hook", "--type", "version-available", "--model", "dig*")
     done = run("subscriptions", "create", "deployer", *tokens)
     assert done.code == 0
@@ -64,6 +64,8 @@ def test_a_subscription_is_named_by_its_name_too(run: Run, registry: FakeRegistr
         "/subscriptions/s-1/test",
         "/subscriptions/s-1/secret",
     ]
+    lost = run("subscriptions", "show", "nobody")
+    assert (lost.code, "subscription_unknown" in lost.err) == (4, True)
 
 
 def test_deliveries_of_one_state(run: Run, registry: FakeRegistry) -> None:
@@ -75,7 +77,7 @@ def test_deliveries_of_one_state(run: Run, registry: FakeRegistry) -> None:
         asked.append(request.url.params.get("state"))
         return httpx2.Response(200, json={"items": []})
 
-    registry.lists["subscriptions"] = []
+    registry.lists["subscriptions"] = [{"id": "s-1", "name": "s-1"}]
     registry.intercept = answered
     assert "no delivery is dead" in run("subscriptions", "deliveries", "s-1", "--state", "dead").err
     assert "nothing was delivered" in run("subscriptions", "deliveries", "s-1").err
@@ -216,7 +218,7 @@ def test_a_subscription_with_conditions_a_digest_and_an_end(run: Run, sent: list
 
 
 def test_a_subscription_is_changed_by_what_is_given_alone(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
-    registry.lists["subscriptions"] = []
+    registry.lists["subscriptions"] = [{"id": "s-1", "name": "s-1"}]
     changes = ("--owner", "muniment|bob", "--model", "prod-*", "--state", "paused", "--no", "branch", "--no", "expires")
     assert run("subscriptions", "change", "s-1", *changes, "--json").code == 0
     assert sent == [
@@ -232,7 +234,7 @@ def test_a_subscription_is_changed_by_what_is_given_alone(run: Run, registry: Fa
 
 
 def test_a_replay_needs_one_start_and_goes_on_to_the_end(run: Run, registry: FakeRegistry, sent: list[Any]) -> None:
-    registry.lists["subscriptions"] = []
+    registry.lists["subscriptions"] = [{"id": "s-1", "name": "s-1"}]
     steps = iter(
         [
             {"queued": 2, "again": 1, "kept": 0, "cursor": 7, "complete": False, "pruned": True},

@@ -204,6 +204,7 @@ def deliveries(
             table=(
                 ("DELIVERY", lambda item: cell(item["id"])),
                 ("TYPE", lambda item: cell(item.get("type"))),
+                ("MODEL", lambda item: cell(item.get("model"))),
                 ("STATE", lambda item: cell(item.get("state"))),
                 ("ATTEMPTS", lambda item: cell(len(item.get("attempts") or []))),
                 ("ANSWER", _last_answer),
