@@ -13,9 +13,10 @@ from math import inf
 from typing import Any, Final
 
 from muniment.audit.merkle import Frontier, grow, leaf_hash
-from muniment.contracts.canonical import canonical_json, sha256_hex
+from muniment.contracts.canonical import canonical_form, canonical_json, sha256_hex
 from muniment.contracts.errors import Rejected
-from muniment.contracts.events import AuditRequested, Cause, Change
+from muniment.contracts.events import AuditLogged, AuditRequested, Cause, Change
+from muniment.contracts.ids import Sha256
 from muniment.contracts.model import rfc3339
 
 ENTRY_VERSION: Final = 1
@@ -68,9 +69,16 @@ class Appended:
     data: bytes
     leaf_hash: bytes
     root_hash: bytes
+    reads_back: bool
+    """Whether any JSON reader's value of `data`, written again, is `data`."""
 
     def record(self) -> bytes:
-        """The JSON of the audit-log topic's record, an `AuditLogged`: the entry in it is the leaf's own text."""
+        """The JSON of the audit-log topic's record, an `AuditLogged`: the entry in it is the leaf's own text.
+
+        But where a reader would take a number of that text for another: there it is written as Python has it.
+        """
+        if not self.reads_back:
+            return self._written_anew()
         return b'{"index":%d,"leaf_hash":"%b","tree_size":%d,"root_hash":"%b","entry":%b}' % (
             self.index,
             self.leaf_hash.hex().encode(),
@@ -78,6 +86,16 @@ class Appended:
             self.root_hash.hex().encode(),
             self.data,
         )
+
+    def _written_anew(self) -> bytes:
+        record = AuditLogged(
+            index=self.index,
+            leaf_hash=Sha256(self.leaf_hash.hex()),
+            tree_size=self.index + 1,
+            root_hash=Sha256(self.root_hash.hex()),
+            entry=self.entry,
+        )
+        return record.model_dump_json(exclude_none=True).encode()
 
 
 def extend(
@@ -94,12 +112,12 @@ def extend(
             fresh.setdefault(request.event_id, request)
     if not fresh:
         return head, []
-    built = [(request, *build_entry(request, log_time)) for request in fresh.values()]
-    leaves = [leaf_hash(data) for _, _, data in built]
+    built = [(request, *_written(request, log_time)) for request in fresh.values()]
+    leaves = [leaf_hash(data) for _, _, data, _ in built]
     tree, roots = grow(head.tree, leaves)
     appended = [
-        Appended(index, request, log_time, entry, data, leaf, root)
-        for index, ((request, entry, data), leaf, root) in enumerate(
+        Appended(index, request, log_time, entry, data, leaf, root, reads_back)
+        for index, ((request, entry, data, reads_back), leaf, root) in enumerate(
             zip(built, leaves, roots, strict=True), head.tree.size
         )
     ]
@@ -112,10 +130,15 @@ def build_entry(request: Request, log_time: datetime) -> tuple[dict[str, Any], b
     A changed value over the first of `VALUE_LIMITS` is given by its digest. An entry that is still too large has
     smaller values digested as well; the last resort is the digest of the whole list of changes.
     """
+    entry, data, _ = _written(request, log_time)
+    return entry, data
+
+
+def _written(request: Request, log_time: datetime) -> tuple[dict[str, Any], bytes, bool]:
     for entry in _ever_smaller(request, log_time):
-        data = canonical_json(entry)
+        data, reads_back = canonical_form(entry)
         if len(data) <= MAX_LEAF:
-            return entry, data
+            return entry, data, reads_back
     raise AssertionError("every field but the changes is bounded by AuditRequested")  # a unit test holds the sum
 
 
@@ -189,7 +212,9 @@ def _widest(value: Any) -> float:
     members = value.values()
     if not all(one is None or isinstance(one, (str, bool, int, float)) for one in members):
         return inf
-    return 2 + sum(6 * len(name) + 4 + (6 * len(one) + 2 if isinstance(one, str) else 32) for name, one in value.items())
+    return 2 + sum(
+        6 * len(name) + 4 + (6 * len(one) + 2 if isinstance(one, str) else 32) for name, one in value.items()
+    )
 
 
 def _digest(text: bytes) -> dict[str, Any]:

@@ -23,8 +23,17 @@ def canonical_json(value: Any) -> bytes:
     Most values are written by the standard library, several times as fast: of strings, and of numbers and names within
     `_is_plain`, it writes the very same text.
     """
+    return canonical_form(value)[0]
+
+
+def canonical_form(value: Any) -> tuple[bytes, bool]:
+    """The same text, and whether whoever reads it with any JSON reader and writes it again gets it back for certain.
+
+    Not so for a float such as 2^53, whose text is that of an integer which JSON does not carry exactly.
+    """
+    plain = _is_plain(value)
     try:
-        return _WRITER.encode(value).encode() if _is_plain(value) else rfc8785.dumps(value)
+        return _WRITER.encode(value).encode() if plain else rfc8785.dumps(value), plain
     except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
         raise Rejected("not_canonical", f"the value has no canonical JSON form: {error}") from error
 
