@@ -94,7 +94,7 @@ class Tx:
         cause: str | None = None,
         subject: str | None = None,
     ) -> str:
-        """`emit` for a payload whose JSON is there already: `text` is that of the topic's payload, and is not checked."""
+        """`emit` for a payload whose JSON is there already: `text` is the topic's payload, and is not checked."""
         extensions = {"partitionkey": model, "correlationid": correlation}
         if cause is not None:
             extensions["causationid"] = cause
