@@ -169,6 +169,12 @@ def test_any_changes_make_a_bounded_entry_that_survives_the_topic(pairs: list[tu
     assert mirrored.leaf_hash == leaf_hash(appended.data).hex()
 
 
+@pytest.mark.parametrize("value", [2.0**53, -(2.0**60), 1e20, 1e21, 1.0, 0.1, 5e-324])
+def test_a_number_that_readers_could_take_for_another_comes_back_from_the_topic(value: float) -> None:
+    _, (appended,) = extend(EMPTY, [request(changes=changed(value))], set(), NOW)
+    assert canonical_json(json.loads(appended.record())["entry"]) == appended.data
+
+
 def test_a_batch_gets_the_next_indexes_and_the_roots_of_its_prefixes() -> None:
     head, first = extend(EMPTY, [request(f"a-{number}") for number in range(3)], set(), NOW)
     head, second = extend(head, [request(f"b-{number}") for number in range(4)], set(), NOW)
