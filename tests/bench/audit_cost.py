@@ -6,7 +6,7 @@ entries, no tree, no tiles, no checkpoints. Each turn has a stack of its own, an
 
 from __future__ import annotations
 
-from muniment.server.wiring import BY_NAME
+from muniment.server.wiring import NAMES
 
 from .report import Report
 from .stack import running_services
@@ -20,7 +20,7 @@ async def measure(report: Report, *, seconds: float = 30.0) -> None:
     """Both ways in turn, and what part of the rate the log takes."""
     rates: dict[bool, list[float]] = {True: [], False: []}
     for logged in WAYS:
-        services = [name for name in BY_NAME if logged or name != "audit"]
+        services = [name for name in NAMES if logged or name != "audit"]
         report.say(f"audit_cost: {'with' if logged else 'without'} the audit service")
         turn = Report(began=report.began)  # its lines are on stdout, and are not kept as the throughput's figures
         async with running_services(services) as stack:

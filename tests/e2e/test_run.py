@@ -16,7 +16,7 @@ from muniment.server.endpoints import endpoints_of
 from muniment.server.parts import Parts
 from muniment.server.process import parts_environment
 from muniment.server.stack import Endpoints
-from muniment.server.wiring import BY_NAME
+from muniment.server.wiring import NAMES
 from tests.conftest import new_database
 
 from .conftest import COMMAND, Server, muniment, run_folder, server
@@ -73,7 +73,7 @@ async def fleet(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> Async
     }
     async with AsyncExitStack() as stack:
         fleet = Fleet(environment, tmp_path_factory.mktemp("fleet"), stack)
-        for service in BY_NAME:
+        for service in NAMES:
             (fleet.folder / service).mkdir()
             await fleet.start(service)
         yield fleet

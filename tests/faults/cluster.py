@@ -18,7 +18,7 @@ from muniment.server.endpoints import endpoints_of
 from muniment.server.parts import Parts
 from muniment.server.process import parts_environment
 from muniment.server.stack import Endpoints
-from muniment.server.wiring import BY_NAME
+from muniment.server.wiring import NAMES
 from muniment.testing.tcp_proxy import TcpProxy
 from tests.conftest import new_database
 
@@ -115,7 +115,7 @@ async def cluster(
     name: str,
     *,
     replicas: int = 1,
-    services: Sequence[str] = tuple(BY_NAME),
+    services: Sequence[str] = NAMES,
     **settings: str,
 ) -> AsyncIterator[Cluster]:
     """Start these services, with more settings; at the end all of its processes are stopped, paused ones too."""

@@ -15,6 +15,7 @@ from muniment.contracts.identity import Principal
 from muniment.contracts.strict_json import check_text
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.pages import Page, page_of
+from muniment.runtime.http.routes import Routes
 
 Auditor = Annotated[Principal, Depends(role("auditor"))]
 Paged = Annotated[Page, Depends(page_of)]
@@ -26,7 +27,7 @@ Index = Annotated[int | None, Query(ge=-1, lt=MAX_INDEX)]
 
 def router(log: AuditLog) -> APIRouter:
     """The routes, all for auditors alone: the log tells what everyone did."""
-    routes = APIRouter(prefix="/audit", tags=["audit"])
+    routes = Routes(prefix="/audit", tags=["audit"])
 
     @routes.get("/head")
     async def audit_head(_: Auditor) -> dict[str, Any]:

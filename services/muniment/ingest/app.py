@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
-from fastapi import APIRouter
-
 from muniment.contracts import topics
 from muniment.ingest import stages
 from muniment.ingest.cleaning import Cleaning
@@ -29,6 +27,7 @@ from muniment.ingest.transfers import Transfers
 from muniment.ingest.uploads import Uploads
 from muniment.ingest.waiting import Waiters
 from muniment.runtime.delivery.handler import Route
+from muniment.runtime.http.routes import Routes
 from muniment.runtime.identity.producers import producers_of
 from muniment.runtime.service import Built, Deps, Service
 
@@ -75,7 +74,7 @@ def build(deps: Deps) -> Built:
 
     grace = timedelta(seconds=settings.sweep_after_s)
     sweeping = Sweeping(store, deps.transactions, deps.blobs, deps.clock, deps.settings.s3.bucket, grace)
-    routes = APIRouter()
+    routes = Routes()
     routes.include_router(router(store, uploads, waiters, intake, Refusals(deps.transactions)))
     routes.include_router(sweep_router(sweeping))
 

@@ -28,6 +28,7 @@ from muniment.ports.blobs import Part
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.pages import Page, page_of
 from muniment.runtime.http.requests import body, cause_of, idempotency_key
+from muniment.runtime.http.routes import Routes
 
 LONGEST_WAIT_S = 60.0
 
@@ -57,7 +58,7 @@ class UploadCompleted(Payload):
 
 def router(store: Store, uploads: Uploads, waiters: Waiters, intake: Intake, refusals: Refusals) -> APIRouter:
     """The routes under `/publications`."""
-    routes = APIRouter(prefix="/publications", tags=["ingest"])
+    routes = Routes(prefix="/publications", tags=["ingest"])
 
     @routes.post("", status_code=201, dependencies=[Depends(intake.begin)])
     async def begin_publication(
@@ -125,7 +126,7 @@ def router(store: Store, uploads: Uploads, waiters: Waiters, intake: Intake, ref
 
 def sweep_router(sweeping: Sweeping) -> APIRouter:
     """The route of the sweep."""
-    routes = APIRouter(tags=["ingest"])
+    routes = Routes(tags=["ingest"])
 
     @routes.post("/sweep")
     async def sweep_leftovers(

@@ -41,6 +41,7 @@ from muniment.notifier.views import (
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.pages import MAX_LIMIT, Page, page_of
 from muniment.runtime.http.requests import body, cause_of
+from muniment.runtime.http.routes import Routes
 
 Reader = Annotated[Principal, Depends(role("reader"))]
 Writer = Annotated[Principal, Depends(role("writer"))]
@@ -50,7 +51,7 @@ IfMatch = Annotated[str | None, Header(max_length=200, description="the ETag of 
 
 def router(subscriptions: Subscriptions, feed: Feed) -> APIRouter:
     """The routes, to be included under the API's prefix."""
-    routes = APIRouter(tags=["notifications"])
+    routes = Routes(tags=["notifications"])
     pool = subscriptions.transactions.pool
 
     async def seen(found: store.Subscription) -> SubscriptionSeen:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from fastapi import APIRouter
-
 from muniment.contracts import topics
 from muniment.registry import http
 from muniment.registry.attesting import Attesting
@@ -44,6 +42,7 @@ from muniment.registry.sweeping import Sweeping
 from muniment.registry.track_changes import TrackChanges
 from muniment.registry.tracks import Tracks
 from muniment.runtime.delivery.handler import Route
+from muniment.runtime.http.routes import Routes
 from muniment.runtime.identity.producers import producers_of
 from muniment.runtime.service import Built, Deps, Service
 
@@ -67,7 +66,7 @@ def build(deps: Deps) -> Built:
     grace = timedelta(seconds=settings.sweep_after_s)
     sweeping = Sweeping(deps.transactions, deps.blobs, deps.clock, deps.settings.s3.bucket, grace)
 
-    router = APIRouter(tags=["registry"])
+    router = Routes(tags=["registry"])
     http.add_models(router, reads)
     http.add_candidates(router, reads, Candidates(deps.transactions, committing))
     http.add_branches(router, names, Branches(changes))

@@ -31,6 +31,7 @@ from muniment.runtime.delivery.refused_requests import RefusalSums, audited_refu
 from muniment.runtime.delivery.relay import Relay
 from muniment.runtime.delivery.subscriber import Subscriber
 from muniment.runtime.delivery.transaction import Transactions
+from muniment.runtime.http.routes import Routes
 from muniment.runtime.identity.first_admin import ensure_first_admin
 from muniment.runtime.identity.http import router as identity_router
 from muniment.runtime.identity.store import Identity
@@ -106,12 +107,14 @@ async def running_stack(
         loops.add("topic watch", _topic_watch(settings, endpoints, wanted, layout, started, metrics).run)
         progress("joining the consumer groups")
         broker = _broker(endpoints.kafka)
+        subscribers: list[Subscriber] = []
         for one in started:
             if one.processor.routes:
                 batch = settings.delivery.batch_records
                 linger_s, instance = one.service.linger_s, settings.kafka.instance
-                Subscriber(one.processor, SystemClock(), batch, linger_s, instance).register(broker)
-        stack.push_async_callback(_stop_broker, broker)
+                subscribers.append(Subscriber(one.processor, SystemClock(), batch, linger_s, instance))
+                subscribers[-1].register(broker)
+        stack.push_async_callback(_stop_broker, broker, subscribers)
         await broker.start()
         listener = _listen(settings.http.host, settings.http.port)
         checks = ready_checks(endpoints, identity_pool, blobs, settings.s3.bucket)
@@ -173,9 +176,9 @@ def _topic_watch(
 
 def routers_of(started: Sequence[Started], identity: Identity) -> list[APIRouter]:
     """Each service's routes, with what the process adds to them: refused attempts are audited by all."""
-    routers = []
+    routers: list[APIRouter] = []
     for one in started:
-        routes = APIRouter(dependencies=[Depends(audited_refusals(one.transactions))])
+        routes = Routes(dependencies=[Depends(audited_refusals(one.transactions))])
         if one.built.router is not None:
             routes.include_router(one.built.router)
         routes.include_router(dead_letter_router(one.transactions))
@@ -209,10 +212,13 @@ def _security(connection: KafkaConnection) -> BaseSecurity | None:
     )
 
 
-async def _stop_broker(broker: KafkaBroker) -> None:
+async def _stop_broker(broker: KafkaBroker, subscribers: Sequence[Subscriber]) -> None:
     # The client waits for ever for a broker that is gone; records in flight come again.
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(2):
+            await asyncio.gather(*(one.settle() for one in subscribers))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(18):
             await broker.stop()
 
 

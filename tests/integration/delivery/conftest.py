@@ -104,12 +104,14 @@ class Toy:
             service, f"{self.prefix}toy", (route,), transactions, DeliverySettings(**{"retry_scale": 0.01, **settings})
         )
         broker = KafkaBroker(self.kafka.bootstrap, allow_auto_create_topics=False, logger=None)
-        Subscriber(processor, SystemClock(), 500, instance=instance).register(broker)
+        subscriber = Subscriber(processor, SystemClock(), 500, instance=instance)
+        subscriber.register(broker)
         task = asyncio.create_task(relay.run())
         await broker.start()
         try:
             yield
         finally:
+            await subscriber.settle()
             await broker.stop()
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -15,7 +15,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 
 from muniment.contracts.errors import Gone, Rejected, Transient, Unauthenticated
@@ -24,6 +23,7 @@ from muniment.notifier import stream_http
 from muniment.notifier.broadcast import Broadcast, Stretch
 from muniment.notifier.prune import Pruner
 from muniment.notifier.stream_http import with_stream
+from muniment.runtime.http.routes import Routes
 from muniment.runtime.metrics import Metrics
 from muniment.sdk import AsyncClient, Client, Event
 from muniment.sdk.sse import Sent, SseParser
@@ -52,7 +52,7 @@ class Bench:
     @asynccontextmanager
     async def serving(self, *, limit: int = 50, stretch: Stretch | None = None) -> AsyncIterator[Server]:
         streams = Broadcast(self.running.pool, self.running.feed, limit, stretch=stretch)
-        routes = with_stream(APIRouter(), streams, self.running.feed)
+        routes = with_stream(Routes(), streams, self.running.feed)
         listener = socket.create_server(("127.0.0.1", self.port))
         async with serving(listener, [routes], Tokens(), {}, {}, Metrics(CollectorRegistry())):
             yield Server(f"http://127.0.0.1:{self.port}", streams)

@@ -22,6 +22,7 @@ from muniment.runtime.delivery.transaction import SQL, OutboxRow, Transactions
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.pages import Page, page_of
 from muniment.runtime.http.requests import cause_of
+from muniment.runtime.http.routes import Routes
 
 Operator = Annotated[Principal, Depends(role("admin"))]
 Paged = Annotated[Page, Depends(page_of)]
@@ -31,7 +32,7 @@ Json = dict[str, Any]
 def dead_letter_router(transactions: Transactions) -> APIRouter:
     """The routes of one service."""
     service = transactions.service
-    router = APIRouter(prefix=f"/dead-letters/{service}", tags=["dead letters"])
+    router = Routes(prefix=f"/dead-letters/{service}", tags=["dead letters"])
     word = service.replace("-", "_")
 
     @router.get("", name=f"list_dead_letters_{word}")

@@ -20,7 +20,6 @@ from typing import Any, Final, TypeAlias
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 
@@ -28,6 +27,7 @@ from muniment.adapters.kafka import MAX_RECORD
 from muniment.adapters.kafka_batches import install
 from muniment.contracts.errors import MunimentError
 from muniment.ports.clock import Clock
+from muniment.runtime.delivery.offsets import Offsets
 from muniment.runtime.delivery.processor import Processor
 from muniment.runtime.delivery.record import Record, retry_state
 from muniment.runtime.stop_point import reached
@@ -52,6 +52,7 @@ class Subscriber:
     instance: str | None = None
     """The replica's name in the group: it takes its own place again, and does not wait for its dead self's session."""
     _resuming: dict[TopicPartition, asyncio.TimerHandle] = field(default_factory=dict)
+    _offsets: Offsets = field(default_factory=Offsets)
 
     def register(self, broker: KafkaBroker) -> None:
         """Add it to the broker; it starts and stops with it."""
@@ -79,6 +80,10 @@ class Subscriber:
         subscriber.get_msg = types.MethodType(self._poll, subscriber)  # type: ignore[method-assign]  # reason: no setting turns the second sleep off
         subscriber(self._take)
 
+    async def settle(self) -> None:
+        """Before the broker is stopped: what has its end is committed, and each batch from now on when it ends."""
+        await self._offsets.settle()
+
     async def _take(self, message: KafkaMessage) -> None:
         raw: Sequence[RawRecord] = message.raw_message
         consumer: AIOKafkaConsumer = message.consumer
@@ -96,7 +101,7 @@ class Subscriber:
             _rewind(due, consumer)
             raise
         reached(f"{self.processor.service}.before-offsets")
-        await _commit(due, consumer)
+        await self._offsets.done(_ends(due), consumer)
 
     def _hold_back(self, raw: Sequence[RawRecord], consumer: AIOKafkaConsumer) -> list[RawRecord]:
         """The records that are due. A partition whose next record is not due yet is rewound to it and paused."""
@@ -160,20 +165,13 @@ def _record(raw: RawRecord) -> Record:
     return Record(raw.topic, raw.partition, raw.offset, raw.key, raw.value, tuple(raw.headers), raw.timestamp)
 
 
-async def _commit(records: Sequence[RawRecord], consumer: AIOKafkaConsumer) -> None:
-    offsets: dict[TopicPartition, int] = {}
+def _ends(records: Sequence[RawRecord]) -> dict[TopicPartition, int]:
+    """The offset after the last record of each partition."""
+    ends: dict[TopicPartition, int] = {}
     for record in records:
         partition = TopicPartition(record.topic, record.partition)
-        offsets[partition] = max(offsets.get(partition, 0), record.offset + 1)
-    mine = consumer.assignment()
-    offsets = {partition: offset for partition, offset in offsets.items() if partition in mine}
-    if not offsets:
-        return
-    try:
-        await consumer.commit(offsets)
-    except KafkaError as error:
-        # Lost by a rebalance or an outage: the records come again and the inbox knows them.
-        log.warning("offsets not committed", error=repr(error)[:300])
+        ends[partition] = max(ends.get(partition, 0), record.offset + 1)
+    return ends
 
 
 def _rewind(records: Sequence[RawRecord], consumer: AIOKafkaConsumer) -> None:

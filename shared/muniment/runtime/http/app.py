@@ -25,6 +25,7 @@ from muniment.runtime.http.auth import OPEN_PATHS, Authenticator, check_guarded
 from muniment.runtime.http.envelope import Envelope
 from muniment.runtime.http.openapi import Api
 from muniment.runtime.http.problems import answer_problem
+from muniment.runtime.http.routes import Routes, make
 from muniment.runtime.metrics import Metrics
 
 PREFIX: Final = "/api/v1"
@@ -51,7 +52,8 @@ def build_app(
     of muniment.contracts unless given);
     `max_body_bytes` the largest body, but for a route that says `openapi_extra={"x-max-body-bytes": N}`;
     `open_paths` what may be answered without a token. Whoever serves it sets `app.state.stopping` before the server
-    stops: answers without an end then come to one. Raises `Misconfigured`: `route_unguarded`, `operation_repeated`.
+    stops: answers without an end then come to one. Raises `Misconfigured`: `route_unguarded`, `operation_repeated`,
+    `router_unknown`.
     """
     app = Api(
         title=title,
@@ -66,8 +68,9 @@ def build_app(
     app.state.stopping = asyncio.Event()
     for kind in (MunimentError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, answer_problem)
-    app.include_router(_always(version, Readiness(ready, notes), metrics, _documents(schemas), asyncapi))
-    _add_flat(app, routers)
+    make(app, _always(version, Readiness(ready, notes), metrics, _documents(schemas), asyncapi))
+    for router in routers:
+        make(app, router, PREFIX)
     check_guarded(app, open_paths)
     _check_operations(app)
     routes = list(iter_route_contexts(app.routes))
@@ -75,41 +78,6 @@ def build_app(
     limits = {id(route.original_route): _max_body_bytes(route) or max_body_bytes for route in routes}
     app.add_middleware(Envelope, metrics=metrics, route_names=names, max_body_bytes=max_body_bytes, route_limits=limits)
     return app
-
-
-def _add_flat(app: Api, routers: Sequence[APIRouter]) -> None:
-    """Every route of the routers, however deep it is, as one of the app's own.
-
-    FastAPI keeps an included router as a router, and asks all of its routes anew at each level: with three levels of
-    150 routes that was more than half of what a small request cost. What a route is under comes with its context.
-    """
-    nested = APIRouter()
-    for router in routers:
-        nested.include_router(router, prefix=PREFIX)
-    for route in iter_route_contexts(nested.routes):
-        if route.path is None or route.endpoint is None or not isinstance(route.original_route, APIRoute):
-            raise Misconfigured("route_unknown", f"only plain routes are served, not {route.original_route!r}")
-        app.add_api_route(route.path, route.endpoint, **{name: getattr(route, name) for name in _SAID_OF_A_ROUTE})
-
-
-_SAID_OF_A_ROUTE: Final = (
-    "methods",
-    "name",
-    "operation_id",
-    "response_model",
-    "response_class",
-    "response_description",
-    "status_code",
-    "responses",
-    "tags",
-    "dependencies",
-    "summary",
-    "description",
-    "deprecated",
-    "include_in_schema",
-    "openapi_extra",
-)
-"""Of what may be said of a route, what is said of ours."""
 
 
 def _max_body_bytes(route: RouteContext) -> int | None:
@@ -122,7 +90,7 @@ def _always(
     version: str, readiness: Readiness, metrics: Metrics, schemas: Mapping[str, bytes], asyncapi: bytes | None
 ) -> APIRouter:
     """What every process answers, to anyone."""
-    routes = APIRouter(tags=["process"])
+    routes = Routes(tags=["process"])
 
     @routes.get("/healthz")
     async def healthz() -> Response:

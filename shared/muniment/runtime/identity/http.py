@@ -14,6 +14,7 @@ from muniment.runtime.delivery.transaction import Transactions
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.pages import Page, page_of
 from muniment.runtime.http.requests import body, cause_of
+from muniment.runtime.http.routes import Routes
 from muniment.runtime.identity import management
 from muniment.runtime.identity.management import By, PublisherKeyWanted, TokenWanted
 from muniment.runtime.identity.store import SQL, Identity
@@ -83,7 +84,7 @@ class PublisherKeyPage(BaseModel):
 
 def router(identity: Identity, transactions: Transactions) -> APIRouter:
     """The routes, to be included in the hosting service's."""
-    routes = APIRouter(tags=["identity"])
+    routes = Routes(tags=["identity"])
 
     @routes.post("/tokens", status_code=201)
     async def create_token(

@@ -20,6 +20,7 @@ from muniment.contracts.identity import Principal
 from muniment.contracts.model import Payload
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.requests import body
+from muniment.runtime.http.routes import Routes
 from muniment.runtime.metrics import Metrics
 
 from .conftest import Serve, app_of, bearer, client_of
@@ -36,7 +37,7 @@ class Wanted(Payload):
 
 
 def things() -> APIRouter:
-    router = APIRouter()
+    router = Routes()
 
     @router.get("/things/{name}")
     async def get_thing(_: Reader, name: str) -> dict[str, Any]:
@@ -249,7 +250,7 @@ def test_a_route_or_dependency_that_blocks_is_refused() -> None:
         return 1
 
     needs = Depends(slow)
-    router = APIRouter()
+    router = Routes()
 
     @router.get("/slow", dependencies=[Depends(role("reader")), needs])
     async def get_slow() -> int:

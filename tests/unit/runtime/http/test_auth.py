@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from muniment.contracts.errors import Misconfigured
 from muniment.contracts.identity import ROLES, Principal, Role
 from muniment.runtime.http.auth import OPEN_PATHS, check_guarded, guards, role
+from muniment.runtime.http.routes import Routes
 
 from .conftest import Serve, app_of, bearer
 
@@ -25,7 +26,7 @@ ALLOWED: dict[Role, set[Role]] = {
 
 
 def one_route_a_role() -> APIRouter:
-    router = APIRouter()
+    router = Routes()
 
     def add(name: Role) -> None:
         needs = Depends(role(name))
@@ -95,7 +96,7 @@ async def test_the_scheme_is_read_without_regard_to_case(serve: Serve, scheme: s
 
 
 def test_an_application_with_an_unguarded_route_is_not_built() -> None:
-    inner, outer = APIRouter(), APIRouter(prefix="/outer")
+    inner, outer = Routes(), Routes(prefix="/outer")
 
     @inner.get("/forgotten")
     async def forgotten() -> int:
@@ -116,7 +117,7 @@ def test_a_mounted_application_counts_as_unguarded() -> None:
 
 
 def test_a_role_asked_for_by_the_router_guards_its_routes() -> None:
-    router = APIRouter(dependencies=[Depends(role("admin"))])
+    router = Routes(dependencies=[Depends(role("admin"))])
 
     @router.get("/inside")
     async def inside() -> int:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from muniment.contracts.identity import Principal
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.pages import MAX_TOKEN, Page, PageTokenInvalid, _keys, page_of, page_token
+from muniment.runtime.http.routes import Routes
 
 from .conftest import Serve, bearer
 
@@ -23,7 +24,7 @@ ROWS = list(range(1, 251))
 
 
 def numbers() -> APIRouter:
-    router = APIRouter()
+    router = Routes()
 
     @router.get("/numbers")
     async def list_numbers(

@@ -27,6 +27,7 @@ from muniment.contracts.errors import (
 from muniment.contracts.identity import Principal
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.problems import Problem, problem_of
+from muniment.runtime.http.routes import Routes
 
 from .conftest import Serve, bearer
 
@@ -38,7 +39,7 @@ class Note(BaseModel):
 
 
 def failing(make: Callable[[], Exception]) -> APIRouter:
-    router = APIRouter()
+    router = Routes()
 
     @router.get("/fail")
     async def fail(_: Reader) -> None:
@@ -155,7 +156,7 @@ async def test_unknown_paths_and_methods_are_problems_too(serve: Serve) -> None:
 
 
 async def test_a_parameter_that_does_not_fit_is_schema_invalid_and_names_the_place(serve: Serve) -> None:
-    router = APIRouter()
+    router = Routes()
 
     @router.get("/count")
     async def count(_: Reader, n: Annotated[int, Query(ge=1)]) -> int:
@@ -168,7 +169,7 @@ async def test_a_parameter_that_does_not_fit_is_schema_invalid_and_names_the_pla
 
 
 async def test_a_body_above_the_limit_is_413_in_any_route(serve: Serve) -> None:
-    router = APIRouter()
+    router = Routes()
 
     @router.post("/note")
     async def note(_: Reader, given: Annotated[Note, Body()]) -> int:
@@ -189,7 +190,7 @@ async def test_a_body_above_the_limit_is_413_in_any_route(serve: Serve) -> None:
 
 
 async def test_a_route_may_take_larger_bodies_than_the_others_up_to_its_own_limit(serve: Serve) -> None:
-    router = APIRouter()
+    router = Routes()
 
     @router.post("/many", openapi_extra={"x-max-body-bytes": 5000})
     async def many(_: Reader, given: Annotated[Note, Body()]) -> int:

@@ -16,6 +16,7 @@ from muniment.contracts.model import Payload
 from muniment.runtime.http import requests
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.requests import body, cause_of, idempotency_key, read_body, request_id_from
+from muniment.runtime.http.routes import Routes
 
 from .conftest import Serve, bearer
 
@@ -27,7 +28,7 @@ class Note(Payload):
 
 
 def notes() -> APIRouter:
-    router = APIRouter()
+    router = Routes()
 
     @router.post("/notes")
     async def add_note(
