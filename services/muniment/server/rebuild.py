@@ -146,7 +146,7 @@ def _entry_in(row: StoredEntry) -> Entry | None:
             f"entry {row.index} of the audit log in Postgres is not the one that was appended",
             expected=row.leaf_hash.hex(),
             actual=found.hex(),
-            hint="`muniment audit verify` tells which layers still hold it; rebuild from the topic's entries (--entries)",
+            hint="`muniment audit verify` tells which layers still hold it; take the topic's entries (--entries)",
         )
     return read_entry(row.index, json.loads(row.data))
 
