@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import inf
 from typing import Any, Final
 
-from muniment.audit.merkle import Frontier, leaf_hash
-from muniment.contracts.canonical import canonical_json, sha256_hex
+from muniment.audit.merkle import Frontier, grow, leaf_hash
+from muniment.contracts.canonical import canonical_form, canonical_json, sha256_hex
 from muniment.contracts.errors import Rejected
-from muniment.contracts.events import AuditLogged, AuditRequested, Change
+from muniment.contracts.events import AuditLogged, AuditRequested, Cause, Change
 from muniment.contracts.ids import Sha256
 from muniment.contracts.model import rfc3339
 
@@ -68,16 +69,33 @@ class Appended:
     data: bytes
     leaf_hash: bytes
     root_hash: bytes
+    reads_back: bool
+    """Whether any JSON reader's value of `data`, written again, is `data`."""
 
-    def event(self) -> AuditLogged:
-        """The record of the audit-log topic."""
-        return AuditLogged(
+    def record(self) -> bytes:
+        """The JSON of the audit-log topic's record, an `AuditLogged`: the entry in it is the leaf's own text.
+
+        But where a reader would take a number of that text for another: there it is written as Python has it.
+        """
+        if not self.reads_back:
+            return self._written_anew()
+        return b'{"index":%d,"leaf_hash":"%b","tree_size":%d,"root_hash":"%b","entry":%b}' % (
+            self.index,
+            self.leaf_hash.hex().encode(),
+            self.index + 1,
+            self.root_hash.hex().encode(),
+            self.data,
+        )
+
+    def _written_anew(self) -> bytes:
+        record = AuditLogged(
             index=self.index,
             leaf_hash=Sha256(self.leaf_hash.hex()),
             tree_size=self.index + 1,
             root_hash=Sha256(self.root_hash.hex()),
             entry=self.entry,
         )
+        return record.model_dump_json(exclude_none=True).encode()
 
 
 def extend(
@@ -88,18 +106,22 @@ def extend(
     All entries of the batch carry one log time: `now`, or the last entry's if the clock has gone back.
     """
     log_time = max(now, head.log_time)
-    tree = head.tree
-    appended: list[Appended] = []
-    seen: set[str] = set()
+    fresh: dict[str, Request] = {}
     for request in requests:
-        if request.event_id in known or request.event_id in seen:
-            continue
-        seen.add(request.event_id)
-        entry, data = build_entry(request, log_time)
-        leaf = leaf_hash(data)
-        index, tree = tree.size, tree.append(leaf)
-        appended.append(Appended(index, request, log_time, entry, data, leaf, tree.root()))
-    return (Head(tree, log_time) if appended else head), appended
+        if request.event_id not in known:
+            fresh.setdefault(request.event_id, request)
+    if not fresh:
+        return head, []
+    built = [(request, *_written(request, log_time)) for request in fresh.values()]
+    leaves = [leaf_hash(data) for _, _, data, _ in built]
+    tree, roots = grow(head.tree, leaves)
+    appended = [
+        Appended(index, request, log_time, entry, data, leaf, root, reads_back)
+        for index, ((request, entry, data, reads_back), leaf, root) in enumerate(
+            zip(built, leaves, roots, strict=True), head.tree.size
+        )
+    ]
+    return Head(tree, log_time), appended
 
 
 def build_entry(request: Request, log_time: datetime) -> tuple[dict[str, Any], bytes]:
@@ -108,10 +130,15 @@ def build_entry(request: Request, log_time: datetime) -> tuple[dict[str, Any], b
     A changed value over the first of `VALUE_LIMITS` is given by its digest. An entry that is still too large has
     smaller values digested as well; the last resort is the digest of the whole list of changes.
     """
+    entry, data, _ = _written(request, log_time)
+    return entry, data
+
+
+def _written(request: Request, log_time: datetime) -> tuple[dict[str, Any], bytes, bool]:
     for entry in _ever_smaller(request, log_time):
-        data = canonical_json(entry)
+        data, reads_back = canonical_form(entry)
         if len(data) <= MAX_LEAF:
-            return entry, data
+            return entry, data, reads_back
     raise AssertionError("every field but the changes is bounded by AuditRequested")  # a unit test holds the sum
 
 
@@ -138,9 +165,21 @@ def _facts(request: Request, log_time: datetime) -> dict[str, Any]:
         "model": data.model,
         "resource": data.resource,
         "reason": data.reason,
-        "cause": data.cause.model_dump(mode="json", exclude_none=True),
+        "cause": _cause(data.cause),
         "event_time": rfc3339(data.occurred_at),
         "log_time": rfc3339(log_time),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _cause(cause: Cause) -> dict[str, Any]:
+    fields = {
+        "kind": cause.kind,
+        "id": cause.id,
+        "topic": cause.topic,
+        "partition": cause.partition,
+        "offset": cause.offset,
+        "sha256": cause.sha256,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -155,11 +194,27 @@ def _change(change: Change, limit: int | None) -> dict[str, Any]:
 
 def _bounded(value: Any, limit: int) -> Any:
     """The value, or its digest. A value that looks like a digest is digested too: the form has one meaning."""
-    if isinstance(value, (bool, int, float)) or (isinstance(value, str) and 6 * len(value) + 2 <= limit):
+    if _widest(value) <= limit:
         return value  # small whatever its characters are: spares the common values the work of writing them out
     text = canonical_json(value)
     looks_like_digest = isinstance(value, dict) and value.keys() == _DIGEST_MEMBERS
     return _digest(text) if len(text) > limit or looks_like_digest else value
+
+
+def _widest(value: Any) -> float:
+    """Bytes that a value's canonical JSON has at most; infinite where that is not seen at a glance."""
+    if isinstance(value, str):
+        return 6 * len(value) + 2
+    if isinstance(value, (bool, int, float)):
+        return 32
+    if not isinstance(value, dict) or value.keys() == _DIGEST_MEMBERS:
+        return inf
+    members = value.values()
+    if not all(one is None or isinstance(one, (str, bool, int, float)) for one in members):
+        return inf
+    return 2 + sum(
+        6 * len(name) + 4 + (6 * len(one) + 2 if isinstance(one, str) else 32) for name, one in value.items()
+    )
 
 
 def _digest(text: bytes) -> dict[str, Any]:

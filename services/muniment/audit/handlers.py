@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from muniment.audit import store
 from muniment.audit.domain import Request, extend
 from muniment.audit.lease import WriterLease
+from muniment.contracts import topics
 from muniment.contracts.events import AuditRequested
 from muniment.runtime.delivery.handler import Handler
 from muniment.runtime.delivery.incoming import Incoming
@@ -56,8 +57,9 @@ class AppendEntries(Handler[AuditRequested, Prepared]):
         await store.append(tx.connection, before, after, entries, epoch)
         tx.after_commit(self.appended)
         for entry in entries:
-            tx.emit(
-                entry.event(),
+            tx.emit_text(
+                topics.AUDIT_LOG,
+                entry.record(),
                 model=LOG_KEY,
                 correlation=entry.request.correlation or entry.request.event_id,
                 identity=(str(entry.index),),

@@ -58,6 +58,28 @@ class Frontier:
         return root
 
 
+def grow(tree: Frontier, leaves: Sequence[bytes]) -> tuple[Frontier, list[bytes]]:
+    """The tree with these leaf hashes appended in their order, and its root after each of them.
+
+    The same as `append` and `root` for each, without a tree between: an append to the log needs each root.
+    """
+    sha256 = hashlib.sha256
+    nodes, size = list(tree.nodes), tree.size
+    roots: list[bytes] = []
+    for leaf in leaves:
+        node, complete = leaf, size
+        while complete & 1:
+            node = sha256(b"\x01" + nodes.pop() + node).digest()
+            complete >>= 1
+        nodes.append(node)
+        size += 1
+        root = node
+        for above in nodes[-2::-1]:
+            root = sha256(b"\x01" + above + root).digest()
+        roots.append(root)
+    return Frontier(size, tuple(nodes)), roots
+
+
 def root_of(leaves: Sequence[bytes]) -> bytes:
     """The root over leaf hashes in their order: the same as appending them one by one."""
     frontier = Frontier()

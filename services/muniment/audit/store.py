@@ -24,6 +24,20 @@ if TYPE_CHECKING:
 
 SQL = load_queries("muniment.audit")
 MAX_INDEX: Final = 2**63 - 1
+COLUMNS: Final = (
+    "index",
+    "event_id",
+    "leaf_hash",
+    "root_hash",
+    "data",
+    "log_time",
+    "action",
+    "outcome",
+    "operator",
+    "model",
+    "resource",
+    "correlation",
+)
 
 
 class Fenced(Transient):
@@ -85,21 +99,8 @@ async def append(connection: Connection, before: Head, after: Head, entries: Seq
     """Write the entries and the head that covers them. Raises `Transient` (`audit_log_damaged`) if a place is taken."""
     tree = after.tree
     try:
-        await connection.execute(
-            SQL["insert_entries"],
-            [entry.index for entry in entries],
-            [entry.request.event_id for entry in entries],
-            [entry.leaf_hash for entry in entries],
-            [entry.root_hash for entry in entries],
-            [entry.data for entry in entries],
-            [entry.log_time for entry in entries],
-            [entry.request.data.action for entry in entries],
-            [entry.request.data.outcome for entry in entries],
-            [entry.request.data.operator for entry in entries],
-            [entry.request.data.model for entry in entries],
-            [entry.request.data.resource for entry in entries],
-            [entry.request.correlation for entry in entries],
-        )
+        # COPY: a parameter of rows is unpacked by an executor node of its own before it is inserted.
+        await connection.copy_records_to_table("entry", records=map(_row, entries), columns=COLUMNS)
         await connection.execute(
             SQL["insert_head"], tree.size, before.tree.size, tree.root(), list(tree.nodes), after.log_time, epoch
         )
@@ -107,6 +108,25 @@ async def append(connection: Connection, before: Head, after: Head, entries: Seq
         raise damaged(
             "a place behind its head is taken", expected=f"nothing from index {before.tree.size} on", actual=str(error)
         ) from error
+
+
+def _row(entry: Appended) -> tuple[Any, ...]:
+    """The entry as `COLUMNS` has it."""
+    asked = entry.request.data
+    return (
+        entry.index,
+        entry.request.event_id,
+        entry.leaf_hash,
+        entry.root_hash,
+        entry.data,
+        entry.log_time,
+        asked.action,
+        asked.outcome,
+        asked.operator,
+        asked.model,
+        asked.resource,
+        entry.request.correlation,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from muniment.adapters.postgres import connect, migrate, open_pool
-from muniment.audit.store import AuditLog, Search
+from muniment.audit.merkle import leaf_hash
+from muniment.audit.store import AuditLog, Search, StoredEntry
 from muniment.contracts.errors import Rejected
 from muniment.contracts.ids import ModelName, model_key
 from muniment.registry.app import service as registry
@@ -126,12 +127,28 @@ class StoredLog:
         while True:
             page = await self.log.search(search, limit=_PAGE)
             for row in page:
-                entry = read_entry(row.index, json.loads(row.data))
+                entry = _entry_in(row)
                 if entry is not None:
                     yield entry
             if len(page) < _PAGE:
                 return
             search = Search(model=search.model, action=search.action, after_index=page[-1].index)
+
+
+def _entry_in(row: StoredEntry) -> Entry | None:
+    """The entry of a row. Raises `Rejected` (`entry_damaged`): a state made from what was changed would agree with it.
+
+    Who changed the leaf hash as well is found by `audit verify` alone, which reads the tree.
+    """
+    if (found := leaf_hash(row.data)) != row.leaf_hash:
+        raise Rejected(
+            "entry_damaged",
+            f"entry {row.index} of the audit log in Postgres is not the one that was appended",
+            expected=row.leaf_hash.hex(),
+            actual=found.hex(),
+            hint="`muniment audit verify` tells which layers still hold it; take the topic's entries (--entries)",
+        )
+    return read_entry(row.index, json.loads(row.data))
 
 
 @dataclass(frozen=True, slots=True)

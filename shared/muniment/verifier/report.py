@@ -90,7 +90,7 @@ class Report:
     def text(self) -> str:
         """Lines for people."""
         lines = [f"{self.what}: {'everything agrees' if self.ok else 'DISAGREES'}"]
-        lines += [f"  {name:<12}{_shown(value)}" for name, value in self.facts.items() if value not in (None, [], "")]
+        lines += [f"  {name:<11} {_shown(value)}" for name, value in self.facts.items() if value not in (None, [], "")]
         lines += [f"  {name:<12}{_shown(value)}" for name, value in self.layers.items()]
         lines += [one.text() for one in sorted(self.findings, key=_place)]
         return "\n".join(lines)

@@ -12,7 +12,7 @@ import pytest
 
 from muniment.contracts import topics
 from muniment.contracts.cloudevent import CloudEvent, encode
-from muniment.runtime.delivery import refusal_rules, refused_requests
+from muniment.runtime.delivery import refusal_rules, refusal_tally, refused_requests
 from muniment.runtime.delivery.refused_requests import RefusalSums
 from muniment.runtime.settings import Settings
 from muniment.sdk.event import deployment_reported, new_publisher_key
@@ -270,7 +270,7 @@ async def test_a_caller_who_hammers_at_a_shut_door_makes_few_entries_and_each_at
     whole: Whole, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     minute = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)
-    monkeypatch.setattr(refused_requests, "minute_of", lambda _: minute)
+    monkeypatch.setattr(refusal_tally, "minute_of", lambda _: minute)
     before = await whole.entries()
     for _ in range(refusal_rules.ONE_BY_ONE + 7):
         await whole.ask("GET", "/audit/entries", as_="rae", status=(403,))

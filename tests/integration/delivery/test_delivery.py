@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -9,6 +11,10 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from muniment.contracts.cloudevent import encode
+from muniment.ports.clock import SystemClock
+from muniment.runtime.delivery import refusal_rules, refusal_tally, refused_requests
+from muniment.runtime.delivery.refused_requests import RefusalSums
+from muniment.runtime.delivery.transaction import Transactions
 
 from .conftest import Toy, event, eventually
 
@@ -64,6 +70,39 @@ async def test_hostile_records_become_dead_letters_and_nothing_else_is_lost(toy:
     assert "handler_failed" not in {letter["code"] for letter in letters}
     sizes = {letter["value_size"] for letter in letters}
     assert 100_000 in sizes  # the raw bytes are there to be looked at
+
+
+async def test_a_flood_of_bad_records_makes_few_entries_and_each_one_counts(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    minute = datetime(2026, 5, 17, 12, 0, tzinfo=UTC)
+    monkeypatch.setattr(refusal_tally, "minute_of", lambda _: minute)
+    more = 37
+    for _ in range(refusal_rules.ONE_BY_ONE + more):
+        await toy.send_raw([("content-type", b"application/json")], b"no event")
+    headers, _ = encode(event("other"))
+    await toy.send_raw(headers, b"{")  # another code has entries of its own
+    async with toy.running():
+        await eventually(lambda: no_lag(toy))
+    assert len(await toy.dead_letters()) == refusal_rules.ONE_BY_ONE + more + 1
+    asked = await requests_of(toy)
+    assert [one["action"] for one in asked] == ["publication.refused"] * (refusal_rules.ONE_BY_ONE + 1)
+    assert len({one["resource"] for one in asked}) == len(asked)
+    monkeypatch.setattr(refused_requests, "ended_before", lambda _: minute + refusal_rules.WINDOW)
+    sums = RefusalSums(Transactions(toy.pool, "ingest", toy.prefix, SystemClock(), lambda: True))
+    assert await sums.tell() == 1
+    assert await sums.tell() == 0
+    (told,) = (await requests_of(toy))[len(asked) :]
+    assert (told["action"], told["outcome"], told["operator"]) == ("request.refused", "refused", "muniment|unsigned")
+    assert told["resource"] == "dead-letters/ingest"
+    changes = {change["path"]: change["after"] for change in told["changes"]}
+    assert changes["count"] == more
+    assert changes["operation"] == f"event {toy.topic}"
+
+
+async def requests_of(toy: Toy) -> list[dict[str, Any]]:
+    rows = await toy.pool.fetch("SELECT payload FROM outbox WHERE type = 'muniment.audit-requested.v1' ORDER BY seq")
+    return [json.loads(row["payload"]) for row in rows]
 
 
 async def test_a_thousand_duplicates_have_one_effect(toy: Toy) -> None:

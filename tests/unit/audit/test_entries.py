@@ -164,9 +164,15 @@ def test_any_changes_make_a_bounded_entry_that_survives_the_topic(pairs: list[tu
     _, (appended,) = extend(EMPTY, [asked], set(), NOW)
     assert len(appended.data) <= MAX_LEAF
     assert build_entry(asked, NOW)[1] == appended.data
-    mirrored = AuditLogged.model_validate_json(appended.event().model_dump_json(exclude_none=True))
+    mirrored = AuditLogged.model_validate_json(appended.record())
     assert canonical_json(mirrored.entry) == appended.data
     assert mirrored.leaf_hash == leaf_hash(appended.data).hex()
+
+
+@pytest.mark.parametrize("value", [2.0**53, -(2.0**60), 1e20, 1e21, 1.0, 0.1, 5e-324])
+def test_a_number_that_readers_could_take_for_another_comes_back_from_the_topic(value: float) -> None:
+    _, (appended,) = extend(EMPTY, [request(changes=changed(value))], set(), NOW)
+    assert canonical_json(json.loads(appended.record())["entry"]) == appended.data
 
 
 def test_a_batch_gets_the_next_indexes_and_the_roots_of_its_prefixes() -> None:
@@ -177,7 +183,7 @@ def test_a_batch_gets_the_next_indexes_and_the_roots_of_its_prefixes() -> None:
     leaves = [leaf_hash(entry.data) for entry in entries]
     assert [entry.root_hash for entry in entries] == [root_of(leaves[: size + 1]) for size in range(7)]
     assert (head.tree.size, head.tree.root()) == (7, entries[-1].root_hash)
-    event = entries[4].event()
+    event = AuditLogged.model_validate_json(entries[4].record())
     assert (event.index, event.tree_size, event.root_hash) == (4, 5, root_of(leaves[:5]).hex())
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muniment.audit.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash, root_of
+from muniment.audit.merkle import EMPTY_ROOT, Frontier, grow, leaf_hash, node_hash, root_of
 
 LEAVES = [
     bytes.fromhex(text)
@@ -91,3 +91,16 @@ def test_a_tree_continues_from_a_stored_frontier(data: list[bytes], draw: st.Dat
 def test_a_frontier_that_cannot_be_is_refused(size: int, nodes: tuple[bytes, ...]) -> None:
     with pytest.raises(ValueError, match=r"frontier|bytes"):
         Frontier(size, nodes)
+
+
+@given(st.integers(0, 300), st.integers(0, 40))
+def test_growing_by_many_is_growing_one_by_one(size: int, more: int) -> None:
+    leaves = [leaf_hash(b"%d" % number) for number in range(size + more)]
+    tree = Frontier()
+    for leaf in leaves[:size]:
+        tree = tree.append(leaf)
+    grown, roots = grow(tree, leaves[size:])
+    for leaf, root in zip(leaves[size:], roots, strict=True):
+        tree = tree.append(leaf)
+        assert tree.root() == root
+    assert grown == tree

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -63,3 +64,16 @@ def test_without_a_key_the_recorded_outcome_is_told(attested: FakeRegistry, run:
     assert "verified by abc" in run("versions", "show", "digits/1").out
     for wrong in (("--attestation",), ("--record", "--public-key", "x")):
         assert run("versions", "verify-signature", "digits/1", *wrong).code == 2
+
+
+def test_a_checkpoint_is_written_as_it_was_signed(registry: FakeRegistry, run: Run, tmp_path: Path) -> None:
+    root = b64encode(bytes(32)).decode()
+    note = f"example.com/log\n7\n{root}\n\n\u2014 example.com/log abc=\n"
+
+    def intercept(request: httpx2.Request) -> httpx2.Response | None:
+        return httpx2.Response(200, text=note) if str(request.url).endswith("/audit/log/checkpoint") else None
+
+    registry.intercept = intercept
+    done = run("audit", "checkpoint", "-o", tmp_path / "log.checkpoint", "--json")
+    assert (done.code, done.json["size"]) == (0, 7)
+    assert (tmp_path / "log.checkpoint").read_bytes() == note.encode()

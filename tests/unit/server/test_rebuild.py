@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from muniment.audit.merkle import leaf_hash
+from muniment.audit.store import StoredEntry
 from muniment.contracts.errors import Rejected
-from muniment.server.rebuild import file_log
+from muniment.server.rebuild import StoredLog, file_log
 
 
 def line(index: int, model: str | None, **more: Any) -> str:
@@ -54,3 +56,27 @@ def test_a_line_that_is_no_entry_is_named_by_its_place(tmp_path: Path, wrong: st
     with pytest.raises(Rejected, match=f"at byte {len(line(0, 'digits')) + 1}") as caught:
         file_log(path)
     assert caught.value.code == "entries_invalid"
+
+
+class OneRow:
+    """A log of one row, as the tables hold it."""
+
+    def __init__(self, data: bytes, leaf: bytes) -> None:
+        self._row = StoredEntry(5, leaf, bytes(32), data)
+
+    async def search(self, _: object, limit: int) -> list[StoredEntry]:
+        assert limit > 1
+        return [self._row]
+
+
+@pytest.mark.parametrize("place", [2, 40, 90])
+async def test_a_row_that_was_changed_is_not_rebuilt_from(place: int) -> None:
+    data = json.dumps(json.loads(line(5, "digits"))["entry"]).encode()
+    good: Any = StoredLog(OneRow(data, leaf_hash(data)))  # type: ignore[arg-type]  # reason: all that it asks for
+    assert [entry.index async for entry in good.entries("digits")] == [5]
+    changed = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+    log: Any = StoredLog(OneRow(changed, leaf_hash(data)))  # type: ignore[arg-type]  # reason: as above
+    with pytest.raises(Rejected) as caught:
+        [entry async for entry in log.entries("digits")]
+    assert caught.value.code == "entry_damaged"
+    assert "entry 5" in caught.value.message

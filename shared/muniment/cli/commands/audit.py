@@ -91,10 +91,16 @@ def show(index: int, /, *, common: Common = DEFAULTS) -> None:
 
 
 @app.command("checkpoint")
-def checkpoint(*, common: Common = DEFAULTS) -> None:
+def checkpoint(
+    *,
+    out: Annotated[Path | None, Option("Write the signed note into this file.", ("--out", "-o"))] = None,
+    common: Common = DEFAULTS,
+) -> None:
     """Show the newest checkpoint: the log's name, size and root hash, signed."""
     with common.client() as client:
         note = client.audit_checkpoint()
+    if out is not None:
+        out.write_bytes(note.encode())
     origin, size, root = note.split("\n")[:3]
     value = {"origin": origin, "size": int(size), "root_hash": b64decode(root).hex(), "note": note}
     signatures = [line for line in note.split("\n\n")[-1].splitlines() if line]

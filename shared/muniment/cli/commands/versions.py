@@ -160,7 +160,9 @@ def attest(
     if out is None:
         common.next(f"muniment versions attest {ref} -o DIR")
     else:
-        common.next(f"model_signing verify key MODEL --signature {out}/muniment.sig --public_key {out}/muniment.pub")
+        signed = f"--signature {out}/muniment.sig --public_key {out}/muniment.pub"
+        kept = "--ignore-paths MODEL/.muniment-manifest.json"  # what a download keeps beside the files
+        common.next(f"model_signing verify key MODEL {kept} {signed}")
 
 
 @app.command("verify-signature")

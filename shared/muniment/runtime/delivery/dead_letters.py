@@ -9,12 +9,14 @@ from uuid import UUID
 from muniment.contracts import topics
 from muniment.contracts.canonical import sha256_hex
 from muniment.contracts.cloudevent import CloudEvent, content_event_id
+from muniment.contracts.errors import MunimentError
 from muniment.contracts.events import Authentication, Cause, DeadLetter
 from muniment.contracts.identity import UNSIGNED
 from muniment.contracts.ids import printable
 from muniment.contracts.model import rfc3339
 from muniment.runtime.delivery.header_text import pack_headers
 from muniment.runtime.delivery.record import Refusal
+from muniment.runtime.delivery.refusal_tally import count_refusal
 from muniment.runtime.delivery.transaction import SQL, Tx
 
 MAX_VALUE: Final = 1024 * 1024
@@ -82,20 +84,40 @@ async def set_aside(tx: Tx, refusal: Refusal, *, group: str) -> None:
         ),
     )
     if refusal.route is not None and refusal.route.refused_as is not None:
-        operator, authenticated_by = error.author or (UNSIGNED, "unsigned")
-        tx.audit(
-            action=refusal.route.refused_as,
-            resource=f"dead-letters/{tx.service}/{letter_id}",
-            operator=operator,
-            authenticated_by=cast("Authentication", authenticated_by),
-            refused=True,
-            reason=printable(f"{error.code}: {reason}"),
-            cause=Cause(
-                kind="event",
-                id=letter_id,
-                topic=place.topic,
-                partition=place.partition,
-                offset=place.offset,
-                sha256=digest,
-            ),
+        cause = Cause(
+            kind="event",
+            id=letter_id,
+            topic=place.topic,
+            partition=place.partition,
+            offset=place.offset,
+            sha256=digest,
         )
+        await _audit(tx, refusal.route.refused_as, error, cause)
+
+
+async def _audit(tx: Tx, action: str, error: MunimentError, cause: Cause) -> None:
+    """The entry of a stranger's refused event, unless it is one of too many of this minute, which share one.
+
+    Each has its dead letter all the same. Whoever may write to the topic can send what is refused as fast as Kafka
+    takes it, and an entry is kept for ever.
+    """
+    operator, authenticated_by = error.author or (UNSIGNED, "unsigned")
+    letters = f"dead-letters/{tx.service}"
+    if not await count_refusal(
+        tx,
+        operator=operator,
+        authenticated_by=authenticated_by,
+        operation=f"event {cause.topic}",
+        code=error.code,
+        resource=letters,
+    ):
+        return
+    tx.audit(
+        action=action,
+        resource=f"{letters}/{cause.id}",
+        operator=operator,
+        authenticated_by=cast("Authentication", authenticated_by),
+        refused=True,
+        reason=printable(f"{error.code}: {error}"),
+        cause=cause,
+    )

@@ -37,4 +37,6 @@ def _unpacked(value: object) -> bytes:
 
 
 def _printable(text: str) -> str:
+    if text.isascii() and "\x00" not in text:
+        return text
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()

@@ -6,7 +6,8 @@ here: a caller without the role, the last admin, a protected branch.
 
 Every such attempt costs a caller with a token a transaction, as any change does. The first ones of a minute at one
 operation have an entry each; those beyond are counted, and one entry tells how many they were once the minute is over:
-the log does not grow with a caller's patience, and no attempt is lost in number. A caller without a valid token is
+the log does not grow with a caller's patience, and no attempt is lost in number. Refused events of strangers are
+counted in the same way (`dead_letters`), and `RefusalSums` tells of both. A caller without a valid token is
 nobody, and leaves a line in the process's log alone.
 """
 
@@ -25,13 +26,12 @@ from muniment.contracts.events import Cause, Change
 from muniment.contracts.identity import Principal
 from muniment.contracts.ids import model_name, printable
 from muniment.contracts.model import rfc3339
-from muniment.runtime.delivery.refusal_rules import ended_before, has_own_entry, minute_of, without_entry
+from muniment.runtime.delivery.refusal_rules import ended_before, without_entry
+from muniment.runtime.delivery.refusal_tally import SQL, count_refusal
 from muniment.runtime.delivery.transaction import Transactions, Tx
 from muniment.runtime.http.auth import PRINCIPAL
 from muniment.runtime.http.requests import cause_of
-from muniment.runtime.sql import load_queries
 
-SQL: Final = load_queries("muniment.runtime.delivery", "refusals")
 ACTION: Final = "request.refused"
 LOOK_S: Final = 20.0
 _AT_ONCE: Final = 100
@@ -60,12 +60,14 @@ def audited_refusals(transactions: Transactions) -> Callable[[Request], AsyncIte
 
 async def has_entry_of_its_own(tx: Tx, request: Request, principal: Principal, error: MunimentError) -> bool:
     """Count a refusal; whether it is one of the first of this minute. Those beyond are told by `RefusalSums`."""
-    who = (principal.operator, principal.authenticated_by)
-    resource = printable(request.url.path.removeprefix("/api/v1/"))
-    count = await tx.connection.fetchval(
-        SQL["count_refusal"], *who, _operation(request), error.code, minute_of(tx.now), resource
+    return await count_refusal(
+        tx,
+        operator=principal.operator,
+        authenticated_by=principal.authenticated_by,
+        operation=_operation(request),
+        code=error.code,
+        resource=printable(request.url.path.removeprefix("/api/v1/")),
     )
-    return has_own_entry(count)
 
 
 async def _tell(transactions: Transactions, request: Request, principal: Principal, error: MunimentError) -> None:

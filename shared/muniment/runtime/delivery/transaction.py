@@ -13,6 +13,7 @@ from muniment.contracts import topics
 from muniment.contracts.cloudevent import CloudEvent, content_event_id, encode
 from muniment.contracts.events import AuditRequested, Authentication, Cause, Change
 from muniment.contracts.model import Payload, rfc3339
+from muniment.contracts.topics import Topic
 from muniment.ports.clock import Clock
 from muniment.ports.timing import Observe, unobserved
 from muniment.runtime.delivery.header_text import pack_headers
@@ -71,7 +72,29 @@ class Tx:
 
         `correlation` is the publication id (or the request's), `cause` the id of the event that led to this one.
         """
-        topic = topics.OF[type(data)]
+        text = data.model_dump_json(exclude_none=True).encode()
+        return self.emit_text(
+            topics.OF[type(data)],
+            text,
+            model=model,
+            correlation=correlation,
+            identity=identity,
+            cause=cause,
+            subject=subject,
+        )
+
+    def emit_text(
+        self,
+        topic: Topic,
+        text: bytes,
+        *,
+        model: str,
+        correlation: str,
+        identity: Sequence[str],
+        cause: str | None = None,
+        subject: str | None = None,
+    ) -> str:
+        """`emit` for a payload whose JSON is there already: `text` is the topic's payload, and is not checked."""
         extensions = {"partitionkey": model, "correlationid": correlation}
         if cause is not None:
             extensions["causationid"] = cause
@@ -79,7 +102,7 @@ class Tx:
             id=content_event_id(topic.type, *identity),
             source=f"/muniment/{self.service}",
             type=topic.type,
-            data=data.model_dump_json(exclude_none=True).encode(),
+            data=text,
             time=rfc3339(self.now),
             subject=subject,
             dataschema=f"/schemas/{topic.name}.v{topic.major}.json",
