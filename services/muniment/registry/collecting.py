@@ -26,7 +26,7 @@ from pydantic import Field, StrictInt
 
 from muniment.contracts.events import Cause, Change
 from muniment.contracts.identity import Principal
-from muniment.contracts.model import Payload
+from muniment.contracts.model import Payload, rfc3339
 from muniment.ports.blobs import BlobStore, Location, ObjectLocked
 from muniment.ports.clock import Clock
 from muniment.registry.store import LINEAGE
@@ -76,8 +76,11 @@ class Collecting:
     async def collect(self, wanted: Collection, by: Principal, cause: Cause) -> dict[str, Any]:
         """Free a bounded number of objects, or tell which it would be; `next` is the `after` of the next request.
 
-        `kept` counts those that a commit or a lock in the store has saved at the last moment. Two entries a batch.
+        `kept` counts those that a commit or a lock in the store has saved at the last moment. The first request tells
+        also of what nothing needs and a lock still holds: `locked`, `locked_size`, and when the first of the locks
+        ends (`locked_until`). Two entries a batch.
         """
+        held = {} if wanted.after else await self._held()
         tally = _Tally([])
         after, seen, more = wanted.after, 0, True
         while more and seen < wanted.limit:
@@ -97,9 +100,15 @@ class Collecting:
             "size": tally.size,
             "kept": tally.kept,
             "digest": tally.digest,
+            **held,
             "items": [_shown(row) for row in tally.objects[:_SHOWN]],
             "next": after if more else None,
         }
+
+    async def _held(self) -> dict[str, Any]:
+        row = await self.transactions.pool.fetchrow(LINEAGE["locked_garbage"], self.clock.now())
+        until = row["until"] and rfc3339(row["until"])
+        return {"locked": row["objects"], "locked_size": row["size"], "locked_until": until}
 
     async def _free(self, ids: Sequence[int], by: Principal, cause: Cause) -> list[Any]:
         async with self.transactions.begin() as tx:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import asyncpg
 from pydantic import Field, StrictInt, model_validator
@@ -19,6 +19,10 @@ from muniment.registry.gates import Contract, Freeze
 from muniment.registry.pointers import version_deleted
 from muniment.registry.store import POINTERS
 from muniment.registry.tolerances import Tolerance
+
+
+FROZEN: Final = "contract.frozen"
+"""What a freeze, or its end, is kept as, to be reverted; its entry is one of `contract.changed`."""
 
 
 class Demands(Payload):
@@ -92,26 +96,7 @@ class Contracts:
     async def freeze(self, model: ModelName, why: Why | None, reason: str, by: Principal, cause: Cause) -> Any:
         """Stop promotions with `why`, or let them pass again without. What is so already changes nothing."""
         async with self.changes.of(model, by, cause) as change:
-            before = contract_of(await contract_row(change.connection, change.model.id)).freeze
-            if (before is None) != (why is None):
-                await change.connection.execute(
-                    POINTERS["freeze"],
-                    change.model.id,
-                    change.tx.now if why else None,
-                    by.operator if why else None,
-                    why.reason if why else None,
-                    change.tx.now,
-                    by.operator,
-                )
-                changes = [
-                    Change(
-                        path="frozen_at", before=before and rfc3339(before.at), after=why and rfc3339(change.tx.now)
-                    ),
-                    Change(path="frozen_by", before=before and before.by, after=why and by.operator),
-                    Change(path="freeze_reason", before=before and before.reason, after=why and why.reason),
-                ]
-                change.tell("contract-changed", changes, reason=reason)
-                change.audit("contract.changed", "contract", changes, reason=reason)
+            await put_freeze(change, why, reason)
             return await _row(change)
 
     async def approve(self, model: ModelName, approval: Approval, by: Principal, cause: Cause) -> Any:
@@ -178,6 +163,42 @@ async def put_demands(change: Changing, demands: Demands) -> None:
     change.tell("contract-changed", changes, reason=demands.reason)
     event = change.audit("contract.changed", "contract", changes, reason=demands.reason)
     await change.keep(event, "contract.changed", "contract", before, fields)
+
+
+async def put_freeze(change: Changing, why: Why | None, reason: str) -> None:
+    """Freeze the model with `why`, or unfreeze it without, with the event and the entry, where it is not so yet."""
+    row = await contract_row(change.connection, change.model.id)
+    before = contract_of(row).freeze
+    if (before is None) == (why is None):
+        return
+    now, operator = change.tx.now, change.by.operator
+    after = None if why is None else Freeze(operator, why.reason, now)
+    await change.connection.execute(
+        POINTERS["freeze"],
+        change.model.id,
+        after and after.at,
+        after and after.by,
+        after and after.reason,
+        now,
+        operator,
+    )
+    changes = [
+        Change(path="frozen_at", before=before and rfc3339(before.at), after=after and rfc3339(after.at)),
+        Change(path="frozen_by", before=before and before.by, after=after and after.by),
+        Change(path="freeze_reason", before=before and before.reason, after=after and after.reason),
+    ]
+    change.tell("contract-changed", changes, reason=reason)
+    event = change.audit("contract.changed", "contract", changes, reason=reason)
+    await change.keep(event, FROZEN, "contract", freeze_of(row), _freeze_fields(after))
+
+
+def freeze_of(row: asyncpg.Record | None) -> dict[str, str] | None:
+    """Who froze the model, why and when, as JSON; None where it is not frozen."""
+    return _freeze_fields(contract_of(row).freeze)
+
+
+def _freeze_fields(freeze: Freeze | None) -> dict[str, str] | None:
+    return None if freeze is None else {"by": freeze.by, "reason": freeze.reason, "at": rfc3339(freeze.at)}
 
 
 async def contract_row(source: Any, model_id: int) -> asyncpg.Record | None:

@@ -37,10 +37,13 @@ class Deleting:
     async def delete(self, model: ModelName, wanted: Deletion, by: Principal, cause: Cause) -> str:
         """Bury a version; returns a reference to it.
 
-        Raises `Conflict` (`version_needed`, audited as refused; `version_deleted`), `Rejected` (`reference_elsewhere`).
+        Raises `Conflict` (`version_needed`, audited as refused; `version_deleted`; `release_stays` where a release is
+        named), `Rejected` (`reference_elsewhere`).
         """
         async with self.changes.of(model, by, cause) as change:
             row = await change.version(wanted.ref)
+            if row["release"] is not None:
+                raise _release_stays(row)
             if row["deleted_at"] is not None:
                 raise version_deleted(row)
             number = row["number"]
@@ -57,6 +60,18 @@ class Deleting:
         if needs:
             raise _needed(f"{row['model']}/{number}", needs)
         return f"{row['model']}/{number}"
+
+
+def _release_stays(row: Any) -> Conflict:
+    """Who names a release means the release, and not the version that it was copied from."""
+    version = f"{row['model']}/{row['number']}"
+    return Conflict(
+        "release_stays",
+        f"{row['model']}@{row['release']} is a release, and a release is never deleted",
+        expected="a version by its number, branch, pointer or digest",
+        actual=f"the release {row['release']} of {version}",
+        hint=f"muniment versions delete {version} --reason TEXT deletes the version it is a copy of; the release stays",
+    )
 
 
 def _needed(ref: str, needs: Sequence[Any]) -> Conflict:

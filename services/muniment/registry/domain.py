@@ -202,7 +202,13 @@ def find_track(tracks: Mapping[str, Track], name: str) -> Track:
     """The track with this name. Raises `Rejected` (`track_unknown`)."""
     track = tracks.get(name)
     if track is None:
-        raise Rejected("track_unknown", f"there is no track {name!r}", expected=f"one of {sorted(tracks)}", actual=name)
+        raise Rejected(
+            "track_unknown",
+            f"there is no track {name!r}",
+            expected=f"one of {', '.join(sorted(tracks))}",
+            actual=name,
+            hint=f"muniment tracks set {name} makes one",
+        )
     return track
 
 

@@ -20,6 +20,7 @@ from muniment.registry import diverging
 from muniment.registry.changing import Changes, Changing
 from muniment.registry.measurement_copy import COLUMNS, copied
 from muniment.registry.measurements import Kind, Point, Upload, batch_id, check_count, check_times, units_of
+from muniment.registry.pointers import version_deleted
 from muniment.registry.told_rows import measurement_cells, told
 from muniment.registry.tolerances import Measured
 from muniment.runtime.sql import load_queries
@@ -73,7 +74,7 @@ class Measuring:
                 return _repeated(change, before, upload)
             version = await change.version(upload.ref)
             if version["deleted_at"] is not None:
-                raise Conflict("version_deleted", "the version was deleted", actual=version["deleted_reason"])
+                raise version_deleted(version)
             check_times(upload.points, version["committed_at"], change.tx.now)
             units, new_units = await _units(change, upload.points)
             count = len(upload.points)

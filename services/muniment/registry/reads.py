@@ -14,6 +14,7 @@ from muniment.contracts.model import rfc3339
 from muniment.contracts.reference import parse_reference
 from muniment.ports.blobs import BlobStore, Location
 from muniment.ports.clock import Clock
+from muniment.registry.candidate_states import STATES, State
 from muniment.registry.deleting import bytes_gone, deletion_of
 from muniment.registry.names import plain
 from muniment.registry.references import find_model, find_number, find_version
@@ -85,10 +86,10 @@ class Reads:
                 item["deleted"] = plain(deletion_of(buried[item["number"]]) or {})
         return answer
 
-    async def candidates(self, state: str | None, model: str | None, page: Page) -> Json:
+    async def candidates(self, state: State | None, model: str | None, page: Page) -> Json:
         """Candidates, newest first."""
         (below,) = page.after(int) or (_AFTER_ALL,)
-        states = [state] if state else ["waiting", "committed", "refused"]
+        states = [state] if state else list(STATES)
         if model is None:
             rows = await self.pool.fetch(SQL["candidates"], below, states, page.fetch)
         else:

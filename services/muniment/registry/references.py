@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +10,7 @@ import asyncpg
 
 from muniment.contracts.errors import Conflict, NotFound
 from muniment.contracts.ids import ModelName, model_key
+from muniment.contracts.model import rfc3339
 from muniment.contracts.reference import BASELINE, Reference, parse_reference
 from muniment.contracts.semver import parse_semver
 from muniment.contracts.semver_range import parse_range
@@ -79,17 +81,16 @@ async def pinned(source: Source, reference: Reference, at: datetime | None = Non
             break
         high = rows[-1]["precedence"]
     model = await find_model(source, reference.model)
-    highest = await source.fetch(RELEASES["list_releases"], model["id"], None, 5)
-    known = ", ".join(row["semver"] for row in highest)
+    known = [row["name"] for row in await _known(source, model, at) if row["kind"] == "release"]
     name = model["name"]
     raise NotFound(
         "reference_not_found",
         f"no release of {name} is in the range {reference.value}{_then(at)}",
-        expected=f"a range that holds one of {known}" if known else "a range that holds a release; there is none yet",
+        expected=f"a range that holds one of {', '.join(known)}"
+        if known
+        else "a range that holds a release; there is none yet",
         actual=reference.value,
-        hint=f"muniment versions show {name}/{reference.value} is the version with that number"
-        if reference.value.isdigit()
-        else f"muniment release ls {name}",
+        hint=_instead_of_range(name, reference.value, known),
     )
 
 
@@ -124,18 +125,38 @@ async def find_number(source: Source, reference: Reference, model: asyncpg.Recor
         for row in await source.fetch(SQL["named_then"], model["id"], reference.value, at):
             if row["number"] is not None:
                 return int(row["number"])
-    known = [row["name"] for row in await source.fetch(SQL["names"], model["id"])]
+    known = [row["name"] for row in await _known(source, model, at)]
     raise NotFound(
         "reference_not_found",
         f"{reference} names no version{_then(at)}: {_what_is_missing(reference)}",
-        expected=f"one of {', '.join(known) or 'nothing yet'}, or a number from 1 to {last}",
+        expected=f"one of {', '.join(known)}, or a number from 1 to {last}"
+        if last
+        else "nothing: the model had no version yet",
         actual=reference.value,
-        hint=f"for example {model['name']}@{known[0] if known else 'main'} or {model['name']}/1",
+        hint=f"for example {model['name']}@{known[0] if known else 'main'} or {model['name']}/1"
+        if last
+        else "name a later moment",
     )
 
 
+async def _known(source: Source, model: asyncpg.Record, at: datetime | None) -> list[asyncpg.Record]:
+    """Some of the names that the model has, or had at a moment: `name`, `kind`. For error messages."""
+    if at is None:
+        return list(await source.fetch(SQL["names"], model["id"]))
+    return list(await source.fetch(SQL["names_then"], model["id"], at))
+
+
+def _instead_of_range(name: str, wanted: str, known: list[str]) -> str:
+    if wanted.isdigit():
+        return f"muniment versions show {name}/{wanted} is the version with that number"
+    for semver in map(parse_semver, known):
+        if semver.prerelease and replace(semver, prerelease=(), build=()) in parse_range(wanted):
+            return f"a range takes a prerelease only where it names one: muniment versions show {name}@{semver}"
+    return f"muniment release ls {name}"
+
+
 def _then(at: datetime | None) -> str:
-    return f" as of {at.isoformat()}" if at else ""
+    return f" as of {rfc3339(at)}" if at else ""
 
 
 def _what_is_missing(reference: Reference) -> str:

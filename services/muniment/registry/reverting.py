@@ -18,7 +18,16 @@ from muniment.contracts.model import Line, Payload, Word
 from muniment.contracts.reference import BASELINE
 from muniment.registry.branches import find_branch, set_closed, set_protected
 from muniment.registry.changing import Changes, Changing
-from muniment.registry.contract import Demands, contract_row, demands_of, put_demands
+from muniment.registry.contract import (
+    FROZEN,
+    Demands,
+    Why,
+    contract_row,
+    demands_of,
+    freeze_of,
+    put_demands,
+    put_freeze,
+)
 from muniment.registry.describing import texts_of, write_texts
 from muniment.registry.pointers import move, remove
 from muniment.registry.promotion import Promotions, Rollback
@@ -51,7 +60,7 @@ class Reverting:
             raise NotFound(
                 "not_reversible",
                 "no change of this model that can be reversed has this entry",
-                expected="the entry of a changed pointer, branch, description, tag or contract",
+                expected="the entry of a changed pointer, branch, description, tag, contract or freeze",
                 actual=wanted.event_id,
                 hint="muniment audit ls --model MODEL",
             )
@@ -120,6 +129,12 @@ async def _contract(change: Changing, target: str, before: Any, after: Any, reas
     await put_demands(change, Demands.model_validate({**before, "reason": reason}))
 
 
+async def _frozen(change: Changing, target: str, before: Any, after: Any, reason: str) -> None:
+    change.by.require("promoter")
+    _unchanged(freeze_of(await contract_row(change.connection, change.model.id)), after)
+    await put_freeze(change, None if before is None else Why(reason=before["reason"]), reason)
+
+
 def _unchanged(now: Any, after: Any) -> None:
     if now != after:
         raise Conflict(
@@ -137,4 +152,5 @@ _APPLY: Final[dict[str, Callable[[Changing, str, Any, Any, str], Awaitable[None]
     "branch.closed": _closed,
     "version.described": _described,
     "contract.changed": _contract,
+    FROZEN: _frozen,
 }

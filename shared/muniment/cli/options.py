@@ -12,7 +12,10 @@ from muniment.cli.failures import Usage
 
 MAX_EXACT: Final = 2**53 - 1
 """Integers beyond this are kept as text: not every JSON reader holds them exactly (RFC 7493)."""
-_PARENT: Final = re.compile(r"(sha256:[0-9a-f]{64})(?::([a-z-]+))?")
+KINDS: Final = ("derived", "fine-tune", "distil", "merge", "quantise")
+"""How a version can come from another."""
+_DIGEST: Final = re.compile(r"(?:sha[0-9]+|md5|blake[0-9a-z]+):[0-9A-Fa-f]+")
+_VERSION_ID: Final = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 def pairs(items: Iterable[str], option: str) -> dict[str, str]:
@@ -61,12 +64,20 @@ def numbers(items: Iterable[str], option: str) -> dict[str, float]:
 
 
 def datasets(items: Iterable[str]) -> list[dict[str, str]]:
-    """`NAME[=URI[@DIGEST]]` items. What follows the last `@` is the digest unless it holds a `/`."""
+    """`NAME[=URI][@DIGEST]` items. What follows the last `@` of a URI is the digest unless it holds a `/`; that of a
+    name alone, where it looks like one. A digest in the URI's place is a digest.
+    """
     found = []
     for item in items:
         name, equals, place = item.partition("=")
         if not name or (equals and not place):
-            raise Usage("--dataset is not understood", expected="NAME[=URI[@DIGEST]]", actual=repr(item))
+            raise Usage("--dataset is not understood", expected="NAME[=URI][@DIGEST]", actual=repr(item))
+        before, _, tail = name.rpartition("@")
+        if not equals and before and _DIGEST.fullmatch(tail):
+            name, place = before, tail
+        if _DIGEST.fullmatch(place):
+            found.append({"name": name, "digest": place})
+            continue
         uri, at, digest = place.rpartition("@")
         if not at or not uri or not digest or "/" in digest:
             uri, digest = place, ""
@@ -76,18 +87,28 @@ def datasets(items: Iterable[str]) -> list[dict[str, str]]:
 
 
 def parents(items: Iterable[str]) -> list[dict[str, str]]:
-    """`sha256:DIGITS[:KIND]` items."""
+    """`REF[:KIND]` items; a reference is a model's (`digits/3`, `digits@main`), or a whole id."""
+    from muniment.contracts.errors import Rejected
+    from muniment.contracts.reference import parse_reference
+
     found = []
     for item in items:
-        match = _PARENT.fullmatch(item)
-        if match is None:
+        ref, colon, kind = item.rpartition(":")
+        if not colon or ref == "sha256" or ref.endswith("@sha256"):
+            ref, kind = item, "derived"
+        try:
+            if kind not in KINDS:
+                raise ValueError(kind)
+            if not _VERSION_ID.fullmatch(ref):
+                parse_reference(ref)
+        except (Rejected, ValueError) as error:
             raise Usage(
                 "--parent is not understood",
-                expected="sha256: and 64 digits, then :fine-tune, :distil, :merge, :quantise or nothing",
+                expected=f"a reference (digits/3, digits@main, sha256: and 64 digits), then :{', :'.join(KINDS)} or "
+                "nothing",
                 actual=repr(item),
-                hint="muniment versions show REF prints the id",
-            )
-        found.append({"id": match[1], **({"kind": match[2]} if match[2] else {})})
+            ) from error
+        found.append({"id": ref, **({"kind": kind} if kind != "derived" else {})})
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TextIO
 
 _STYLES: Final = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
@@ -49,6 +49,25 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02d}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+
+
+def reproduction(item: Mapping[str, Any] | None) -> str | None:
+    """What a version repeats, or what repeats it, and how the two compare: `digits/5 (identical)`."""
+    if item is None:
+        return None
+    by = f", judged by {cell(item['judged_by'])}" if item.get("judged_by") else ""
+    return f"{cell(item.get('model'))}/{item['number']} ({item['outcome']}{by})"
+
+
+def differences(item: Mapping[str, Any] | None) -> list[str]:
+    """In what a version differs from the one that it repeats: a line a field, from there to here."""
+    found = (item or {}).get("differences") or {}
+    lines = [
+        f"{cell(one['path'])}: {cell(one.get('original', '(nothing)'))} -> {cell(one.get('reproduction', '(nothing)'))}"
+        + ("" if one.get("within") is None else " (within bounds)" if one["within"] else " (out of bounds)")
+        for one in found.get("items", ())
+    ]
+    return [*lines, f"{found['left_out']} more"] if found.get("left_out") else lines
 
 
 def short(digest: str | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from muniment.contracts.errors import NotFound
 from muniment.sdk.calls import parsed
 from muniment.sdk.exchange import Call, Listing, Request, ask, ask_json, request
 
@@ -87,11 +88,25 @@ def describe(ref: str, description: str | None, tags: Mapping[str, str | None], 
 
 def revert(entry: int | str, reason: str, model: str | None) -> Call[Any]:
     """Reverse the change of an audit entry: by its index, or by its event id with the model's name."""
-    event = str(entry)
-    if isinstance(entry, int) or model is None:
-        found = yield from ask_json(request("audit", "GET", f"/audit/entries/{int(entry):d}"))
-        event, model = str(found["entry"]["event_id"]), str(found["entry"].get("model"))
-    return (yield from act(model, "revert", {"event_id": event, "reason": reason}))
+    if not isinstance(entry, int) and model is not None:
+        return (yield from act(model, "revert", {"event_id": entry, "reason": reason}))
+    found = (yield from ask_json(request("audit", "GET", f"/audit/entries/{int(entry):d}")))["entry"]
+    changed = "changed nothing" if found["outcome"] == "refused" else "made no change that can be put back"
+    refusal = NotFound(
+        "not_reversible",
+        f"entry {entry} {changed}",
+        expected="the entry of a changed pointer, branch, description, tag, contract or freeze",
+        actual=f"{found['action']} ({found['outcome']})",
+        hint=f"muniment audit show {entry}",
+    )
+    if found.get("model") is None:
+        raise refusal
+    try:
+        return (yield from act(found["model"], "revert", {"event_id": found["event_id"], "reason": reason}))
+    except NotFound as error:
+        if error.code != "not_reversible":
+            raise
+        raise refusal from error  # the registry knows the event's id alone, not the entry
 
 
 def _place(model: str, *words: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from muniment.contracts.errors import MunimentError
@@ -34,6 +34,8 @@ def publishing(shop: Workshop, source: Source, model: str, options: PublishOptio
     wait, timeout = options.pop("wait", True), options.pop("timeout", WAIT_S)
     if options.get("reproduces"):
         options["reproduces"] = yield from _id_of(str(options["reproduces"]))
+    if options.get("parents"):
+        options["parents"] = yield from _parents(options["parents"])
     fields = event_fields(model, **options)  # type: ignore[misc]  # reason: what is left are its keyword arguments
     files, digests = yield Work(lambda stop: _read(source, shop.cache, on_scan, on_progress, stop))
     body = {**fields, "files": _declared(files, digests, roles)}
@@ -56,6 +58,15 @@ def _id_of(ref: str) -> Call[str]:
     if ref.startswith("sha256:"):
         return ref
     return (yield from calls.version(ref)).id
+
+
+def _parents(given: Iterable[str | Mapping[str, Any]]) -> Call[list[dict[str, Any]]]:
+    """Parents by their ids, where they were given by references."""
+    found = []
+    for parent in given:
+        fields = {"id": parent} if isinstance(parent, str) else dict(parent)
+        found.append({**fields, "id": (yield from _id_of(str(fields.get("id", ""))))})
+    return found
 
 
 def _begun(body: Mapping[str, Any], key: str | None, memory: Cache, fingerprint: str) -> Call[calls.Started]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from muniment.contracts.ids import publication_id
+from muniment.registry.candidate_states import Asked
 from muniment.registry.candidates import Candidates, Decision, Refusal
 from muniment.registry.http.parameters import Json, Paged, Reader, Writer
 from muniment.registry.reads import Reads
@@ -21,7 +22,7 @@ def add_candidates(router: APIRouter, reads: Reads, candidates: Candidates) -> N
         _: Reader,
         page: Paged,
         model: str | None = None,
-        state: Literal["waiting", "committed", "refused", "any"] = "waiting",
+        state: Asked = "waiting",
     ) -> Json:
         """Candidates, newest first; those that wait unless asked otherwise."""
         return await reads.candidates(None if state == "any" else state, model, page)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Query
 
@@ -13,17 +13,27 @@ from muniment.runtime.http.auth import role
 from muniment.runtime.http.pages import Page, page_of
 
 
+_RFC_3339: Final = "RFC 3339, for example 2026-01-02T03:04:05Z"
+
+
 async def _moment(
-    at: Annotated[datetime | None, Query(description="as of this moment, RFC 3339")] = None,
+    at: Annotated[
+        str | None,
+        Query(description="as of this moment, RFC 3339", max_length=64, json_schema_extra={"format": "date-time"}),
+    ] = None,
 ) -> datetime | None:
-    if at is not None and at.tzinfo is None:
-        raise Rejected(
-            "time_without_zone",
-            "a moment needs an offset",
-            expected="RFC 3339, for example 2026-01-02T03:04:05Z",
-            actual=at.isoformat(),
-        )
-    return at
+    """The moment. Not by the framework: that takes `5` for five seconds after 1970."""
+    if at is None:
+        return None
+    try:
+        if not at[:5].endswith("-"):
+            raise ValueError
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        raise Rejected("time_invalid", "the moment is not understood", expected=_RFC_3339, actual=repr(at)) from None
+    if moment.tzinfo is None:
+        raise Rejected("time_without_zone", "a moment needs an offset", expected=_RFC_3339, actual=at)
+    return moment
 
 
 Reader = Annotated[Principal, Depends(role("reader"))]

@@ -218,6 +218,19 @@ WHERE s.id > $1 AND s.locked_until < $2 AND s.freed_at IS NULL
     )
 ORDER BY s.id LIMIT $3
 
+-- name: locked_garbage
+-- What deleted versions alone refer to and a lock still holds.
+SELECT count(*) AS objects, coalesce(sum(s.size), 0)::bigint AS size, min(s.locked_until) AS until
+FROM (SELECT DISTINCT f.object_id FROM tombstone t JOIN version_file f USING (model_id, number)) AS buried
+JOIN stored_object s ON s.id = buried.object_id
+WHERE s.locked_until >= $1 AND s.freed_at IS NULL
+    AND NOT EXISTS (SELECT FROM release_file r WHERE r.object_id = s.id)
+    AND NOT EXISTS (
+        SELECT FROM version_file f
+        WHERE f.object_id = s.id
+            AND NOT EXISTS (SELECT FROM tombstone t WHERE (t.model_id, t.number) = (f.model_id, f.number))
+    )
+
 -- name: lock_objects
 -- Never waits: a commit that holds one of them takes it up, and two that wait for each other cannot be.
 SELECT id FROM stored_object WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE SKIP LOCKED

@@ -261,12 +261,32 @@ WITH RECURSIVE found (number) AS (
 SELECT max(number) FROM found
 
 -- name: names
--- Some of what a model's references may be, for error messages.
-SELECT name FROM (
-    (SELECT name, 0 AS place FROM pointer WHERE model_id = $1 ORDER BY name LIMIT 10)
-    UNION ALL (SELECT name, 1 FROM branch WHERE model_id = $1 ORDER BY name LIMIT 20)
-    UNION ALL (SELECT semver, 2 FROM release WHERE model_id = $1 ORDER BY precedence DESC LIMIT 5)
-) AS known ORDER BY place, name
+-- Some of what a model's references may be, for error messages: pointers, main and the other branches, the highest
+-- releases.
+SELECT name, kind FROM (
+    (SELECT name, 0 AS place, 'pointer' AS kind, '\x'::bytea AS precedence
+     FROM pointer WHERE model_id = $1 ORDER BY name LIMIT 10)
+    UNION ALL
+    (SELECT name, (name <> 'main')::int + 1, 'branch', '\x' FROM branch WHERE model_id = $1
+     ORDER BY name <> 'main', name LIMIT 20)
+    UNION ALL
+    (SELECT semver, 3, 'release', precedence FROM release WHERE model_id = $1 ORDER BY precedence DESC LIMIT 5)
+) AS known ORDER BY place, precedence DESC, name
+
+-- name: names_then
+-- The same as of a moment.
+SELECT name, kind FROM (
+    (SELECT name, 0 AS place, 'pointer' AS kind, '\x'::bytea AS precedence FROM (
+        SELECT DISTINCT ON (name) name, to_number FROM pointer_move
+        WHERE model_id = $1 AND moved_at <= $2 ORDER BY name, seq DESC
+     ) AS moved WHERE to_number IS NOT NULL LIMIT 10)
+    UNION ALL
+    (SELECT name, (name <> 'main')::int + 1, 'branch', '\x' FROM branch WHERE model_id = $1 AND created_at <= $2
+     ORDER BY name <> 'main', name LIMIT 20)
+    UNION ALL
+    (SELECT semver, 3, 'release', precedence FROM release WHERE model_id = $1 AND released_at <= $2
+     ORDER BY precedence DESC LIMIT 5)
+) AS known ORDER BY place, precedence DESC, name
 
 -- name: files
 SELECT f.path, f.format, f.role, o.sha256, o.size, o.bucket, o.key, o.version_id, o.lock_mode, o.locked_until,

@@ -201,7 +201,11 @@ def _show_end(common: Common, model: str, found: dict[str, Any]) -> None:
         facts=[
             ("first bad" if len(versions) == 1 else "one of these", names),
             *(
-                (printable(name), f"{short(one['id'])}  {one['branch']}  {one['operator']}")
+                (
+                    printable(name),
+                    f"{short(one['id'])}  {one['branch']}  {one['operator']}"
+                    + ("  deleted: its bytes cannot be tested" if one.get("deleted") and len(names) > 1 else ""),
+                )
                 for name, one in zip(names, versions, strict=True)
             ),
             ("compared with", f"{model}/{why['base']['number']}" if why["base"] else None),

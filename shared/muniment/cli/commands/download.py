@@ -44,10 +44,18 @@ def download(
     with common.client() as client, ProgressLine() as progress:
         tell = None if common.quiet else progress
         version = client.download(ref, directory, verify=not no_verify, force=force, on_progress=tell)
+    release = version.raw.get("release")
+    answer = {"id": version.id, "model": version.model, "number": version.number, "directory": str(directory)}
     common.show(
-        {"id": version.id, "model": version.model, "number": version.number, "directory": str(directory)},
+        {**answer, "release": {name: release[name] for name in ("semver", "id")}} if release else answer,
         name=version.id,
-        facts=[("version", version.ref), ("id", version.id), ("directory", directory)],
+        facts=[
+            # Of a release: its own bytes were taken, and `verify` tells its id.
+            ("release", f"{version.model}@{release['semver']}  {release['id']}" if release else None),
+            ("version", version.ref),
+            ("id", version.id),
+            ("directory", directory),
+        ],
     )
     common.next(f"muniment verify --dir {directory}")
 

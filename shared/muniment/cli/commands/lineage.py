@@ -23,7 +23,7 @@ deployments_app = Command(
 gc_app = Command(
     "muniment gc",
     "Free bytes that no live version and no release needs, once their lock has ended. Tells first, frees with --yes.",
-    example="muniment gc --yes\n  muniment gc --leftovers --dry-run",
+    example="muniment gc --leftovers --dry-run",
 )
 _DEPLOYMENTS: tuple[Column, ...] = (
     ("ENVIRONMENT", lambda item: cell(item["environment"])),
@@ -112,7 +112,7 @@ def ls(
             name=lambda item: f"{item['model']}/{item['number']}",
             table=_DEPLOYMENTS,
             limit=limit,
-            empty="no deployment was reported: muniment deployments report REF",
+            empty="no deployment was reported: muniment deployments report --help",
         )
 
 
@@ -157,11 +157,13 @@ def gc(
     if leftovers:
         _sweep(common, free=yes)
         return
-    total = {"dry_run": not yes, "objects": 0, "size": 0, "kept": 0}
+    total: dict[str, Any] = {"dry_run": not yes, "objects": 0, "size": 0, "kept": 0}
     after: int | None = 0
     with common.client() as client:
         while after is not None:
             found = client.collect(dry_run=not yes, after=after)
+            if after == 0:
+                total |= {name: found[name] for name in ("locked", "locked_size", "locked_until")}
             after = found["next"]
             for name in ("objects", "size", "kept"):
                 total[name] += found[name]
@@ -171,9 +173,22 @@ def gc(
     common.show(
         total,
         name=total["objects"],
-        facts=[("objects", f"{total['objects']} {verb}"), ("size", size(total["size"])), ("kept", total["kept"])],
+        facts=[
+            ("objects", f"{total['objects']} {verb}"),
+            ("size", size(total["size"])),
+            ("kept", total["kept"]),
+            ("locked", _locked(total)),
+        ],
     )
-    common.next("muniment audit ls" if yes else "muniment gc --yes")
+    if total["objects"]:
+        common.next("muniment audit ls --action objects.collected --newest" if yes else "muniment gc --yes")
+
+
+def _locked(total: Mapping[str, Any]) -> str:
+    if not total["locked"]:
+        return "0"
+    until = moment(total["locked_until"])
+    return f"{total['locked']}, {size(total['locked_size'])}: needed by nothing, the first lock ends {until}"
 
 
 def _sweep(common: Common, *, free: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,8 +63,7 @@ def promote(
         try:
             outcome = client.promote(ref, reason=reason, dry_run=dry_run, force=force)
         except Conflict as error:
-            if error.details and not common.json:
-                common.say("\n".join(_gates(error.details.get("gates", ()))))
+            _say_gates(common, error)
             raise
     _outcome(common, outcome, "promoted" if outcome["changed"] else "would be promoted" if dry_run else "is already")
 
@@ -81,7 +81,11 @@ def rollback(
     """Lead the baseline back."""
     common.say("reading the target's bytes again")
     with common.client() as client:
-        outcome = client.rollback(model, reason=reason, to=to, force=force)
+        try:
+            outcome = client.rollback(model, reason=reason, to=to, force=force)
+        except Conflict as error:
+            _say_gates(common, error)
+            raise
     _outcome(common, outcome, "rolled back")
 
 
@@ -101,7 +105,7 @@ def revert(
             ("to", json.dumps(done["to"])),
         ],
     )
-    common.next("muniment audit ls --order newest --limit 3")
+    common.next("muniment audit ls --newest --limit 3")
 
 
 @approve_app.default
@@ -165,7 +169,7 @@ def contract_set(
     common: Common = DEFAULTS,
 ) -> None:
     """Replace a model's contract (role promoter)."""
-    demands: dict[str, Any] = json.loads(file.read_text()) if file else {}
+    demands = _demands(file) if file else {}
     demands["tolerances"] = [*demands.get("tolerances", []), *map(_tolerance, tolerance)]
     demands["checks"] = [*demands.get("checks", []), *check]
     if approvals is not None:
@@ -190,16 +194,29 @@ def unfreeze(model: str, /, *, reason: Why, common: Common = DEFAULTS) -> None:
         _contract(common, client.freeze(model, reason=reason, frozen=False), model)
 
 
+def _demands(file: Path) -> dict[str, Any]:
+    """The contract in a file. Raises `Usage` where it is no JSON object."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise Usage("--file is no JSON", expected="a JSON object", actual=f"{file}: {error}") from error
+    if not isinstance(found, dict):
+        raise Usage("--file holds no contract", expected="a JSON object", actual=f"{file}: {type(found).__name__}")
+    return found
+
+
 def _tolerance(text: str) -> dict[str, Any]:
     name, equals, amount = text.rpartition("=")
     share = amount.endswith("%")
     try:
         value = float(amount.removesuffix("%"))
     except ValueError:
-        equals = ""
-    if not equals or not name.removesuffix("-"):
+        value = math.nan
+    if not equals or not name.removesuffix("-") or not 0 <= value < math.inf:
         raise Usage(
-            "--tolerance is not understood", expected="METRIC=AMOUNT, METRIC=AMOUNT%, METRIC-=AMOUNT", actual=repr(text)
+            "--tolerance is not understood",
+            expected="METRIC=AMOUNT, METRIC=AMOUNT% or METRIC-=AMOUNT, the amount a finite number from 0 on",
+            actual=repr(text),
         )
     return {
         "metric": name.removesuffix("-"),
@@ -255,13 +272,19 @@ def _outcome(common: Common, outcome: Mapping[str, Any], word: str) -> None:
             (
                 "undone",
                 [
-                    f"{move['from_number']} -> {move['to_number']} by {move['operator']}: {move['reason']}"
+                    f"{move['from_number'] or '(none)'} -> {move['to_number'] or '(none)'} by {move['operator']}: {move['reason']}"
                     for move in outcome["undone"]
                 ],
             ),
         ],
     )
     common.next(f"muniment pointer history {baseline['model']} baseline")
+
+
+def _say_gates(common: Common, refusal: Conflict) -> None:
+    """How each gate came out, where that is why it was refused."""
+    if gates := (refusal.details or {}).get("gates"):
+        common.say("\n".join(_gates(gates)))
 
 
 def _gates(gates: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -10,7 +10,7 @@ from muniment.cli.arguments import Command, Option
 from muniment.cli.failures import Usage
 from muniment.cli.progress import ProgressLine
 from muniment.cli.session import DEFAULTS, Common
-from muniment.cli.text import moment, size
+from muniment.cli.text import differences, moment, reproduction, size
 from muniment.contracts.errors import MunimentError
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ def publish(
     param: Annotated[tuple[str, ...], Option("NAME=VALUE; a JSON scalar where it reads as one.")] = (),
     hyperparam: Annotated[tuple[str, ...], Option("NAME=VALUE, the same.")] = (),
     metric: Annotated[tuple[str, ...], Option("NAME=NUMBER.")] = (),
-    dataset: Annotated[tuple[str, ...], Option("NAME[=URI[@DIGEST]].")] = (),
+    dataset: Annotated[tuple[str, ...], Option("NAME[=URI][@DIGEST].")] = (),
     tag: Annotated[tuple[str, ...], Option("NAME=TEXT.")] = (),
     role: Annotated[tuple[str, ...], Option("PATH=ROLE of a file (config, tokenizer, ...).")] = (),
-    parent: Annotated[tuple[str, ...], Option("sha256:DIGITS[:KIND], a version it was made from.")] = (),
+    parent: Annotated[tuple[str, ...], Option("REF[:KIND], a version it was made from: digits/3:fine-tune.")] = (),
     branch: Annotated[str, Option("The branch; experiments are exp/...")] = "main",
     track: Annotated[str | None, Option("The track whose rules hold.")] = None,
     commit: Annotated[
@@ -83,7 +83,7 @@ def publish(
             on_scan=lambda found: _say_what_goes(common, found),
             **facts,
         )
-        answer = _whole(client, publication) if common.json else {}
+        answer = _whole(client, publication) if common.json or reproduces else {}
     _tell(common, publication, answer)
 
 
@@ -120,6 +120,8 @@ def _tell(common: Common, publication: Publication, answer: dict[str, Any]) -> N
             ("branch", version.branch),
             ("track", version.track),
             ("committed", moment(version.committed_at)),
+            ("reproduces", reproduction(answer.get("reproduces"))),
+            *(("differs in", line) for line in differences(answer.get("reproduces"))),
         ],
     )
     common.next(f"muniment download {publication.model}/{version.number} DIR")

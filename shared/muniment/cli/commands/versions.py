@@ -12,7 +12,7 @@ from muniment.cli.arguments import Command, Option
 from muniment.cli.failures import Usage
 from muniment.cli.graph import Key, draw
 from muniment.cli.session import DEFAULTS, At, Column, Common, Limit
-from muniment.cli.text import cell, moment, short, size
+from muniment.cli.text import cell, differences, moment, reproduction, short, size
 from muniment.contracts.reference import parse_reference
 
 app = Command("muniment versions", "The versions of a model.", example="muniment versions show digits@main")
@@ -76,8 +76,9 @@ def show(ref: str, /, *, at: At = None, common: Common = DEFAULTS) -> None:
             ("datasets", [item.get("name") for item in manifest.get("datasets", [])]),
             ("parents", [f"{short(item['id'])} ({item['kind']})" for item in manifest.get("parents", [])]),
             ("signature", _signature(found.raw.get("signature"))),
-            ("reproduces", _reproduction(found.raw.get("reproduces"))),
-            ("reproduced by", [_reproduction(item) for item in found.raw.get("reproduced_by") or []]),
+            ("reproduces", reproduction(found.raw.get("reproduces"))),
+            *(("differs in", line) for line in differences(found.raw.get("reproduces"))),
+            ("reproduced by", [reproduction(item) for item in found.raw.get("reproduced_by") or []]),
             *(
                 (f"file {file['path']}", f"{size(file['size'])}  {file.get('format', '')}  sha256:{file['sha256']}")
                 for file in found.raw.get("files") or []
@@ -135,10 +136,6 @@ def _signature(item: Mapping[str, Any] | None) -> str | None:
     by = f" by {cell(item['signer'])}" if item.get("signer") else ""
     left_out = f", {item['uncovered']} files left out" if item.get("uncovered") else ""
     return f"{item['status']}{by}{left_out}" + (f" ({item['code']})" if item.get("code") else "")
-
-
-def _reproduction(item: Mapping[str, Any] | None) -> str:
-    return f"{cell(item.get('model'))}/{item['number']} ({item['outcome']})" if item else ""
 
 
 @app.command("attest")
