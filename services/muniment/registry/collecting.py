@@ -106,7 +106,7 @@ class Collecting:
         }
 
     async def _held(self) -> dict[str, Any]:
-        row = await self.transactions.pool.fetchrow(LINEAGE["locked_garbage"], self.clock.now())
+        (row,) = await self.transactions.pool.fetch(LINEAGE["locked_garbage"], self.clock.now())
         until = row["until"] and rfc3339(row["until"])
         return {"locked": row["objects"], "locked_size": row["size"], "locked_until": until}
 

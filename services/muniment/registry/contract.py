@@ -20,7 +20,6 @@ from muniment.registry.pointers import version_deleted
 from muniment.registry.store import POINTERS
 from muniment.registry.tolerances import Tolerance
 
-
 FROZEN: Final = "contract.frozen"
 """What a freeze, or its end, is kept as, to be reverted; its entry is one of `contract.changed`."""
 

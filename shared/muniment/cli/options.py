@@ -96,18 +96,18 @@ def parents(items: Iterable[str]) -> list[dict[str, str]]:
         ref, colon, kind = item.rpartition(":")
         if not colon or ref == "sha256" or ref.endswith("@sha256"):
             ref, kind = item, "derived"
+        wrong: Rejected | None = None
         try:
-            if kind not in KINDS:
-                raise ValueError(kind)
-            if not _VERSION_ID.fullmatch(ref):
-                parse_reference(ref)
-        except (Rejected, ValueError) as error:
+            known = bool(_VERSION_ID.fullmatch(ref) or parse_reference(ref))
+        except Rejected as error:
+            known, wrong = False, error
+        if not known or kind not in KINDS:
             raise Usage(
                 "--parent is not understood",
                 expected=f"a reference (digits/3, digits@main, sha256: and 64 digits), then :{', :'.join(KINDS)} or "
                 "nothing",
                 actual=repr(item),
-            ) from error
+            ) from wrong
         found.append({"id": ref, **({"kind": kind} if kind != "derived" else {})})
     return found
 

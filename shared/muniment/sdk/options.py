@@ -27,7 +27,8 @@ class PublishOptions(TypedDict, total=False):
     run_id: str | None
     experiment_id: str | None
     parents: Iterable[str | Mapping[str, Any]]
-    """Version ids or references, or `{"id": ..., "kind": "derived" | "fine-tune" | "distil" | "merge" | "quantise"}`."""
+    """Version ids or references; with a kind `{"id": ..., "kind": "derived" | "fine-tune" | "distil" | "merge" |
+    "quantise"}`."""
     branch: str
     """Default `main`; experiments are `exp/...`."""
     track: str | None

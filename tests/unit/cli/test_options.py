@@ -88,6 +88,9 @@ def test_metrics_become_floats() -> None:
         ("t=https://me@host/x@v2", {"name": "t", "uri": "https://me@host/x", "digest": "v2"}),
         ("t=s3://b/t?a=b", {"name": "t", "uri": "s3://b/t?a=b"}),
         ("t=x@", {"name": "t", "uri": "x@"}),
+        ("train@sha256:ab", {"name": "train", "digest": "sha256:ab"}),
+        ("train=sha256:ab", {"name": "train", "digest": "sha256:ab"}),
+        ("me@home", {"name": "me@home"}),
     ],
 )
 def test_datasets(item: str, expected: dict[str, str]) -> None:
@@ -103,9 +106,17 @@ def test_datasets_that_are_not_understood(item: str) -> None:
 def test_parents() -> None:
     digest = "sha256:" + "ab" * 32
     assert options.parents([digest, f"{digest}:fine-tune"]) == [{"id": digest}, {"id": digest, "kind": "fine-tune"}]
+    assert options.parents(["digits/3:merge", f"digits@{digest}", "digits@main:derived"]) == [
+        {"id": "digits/3", "kind": "merge"},
+        {"id": f"digits@{digest}"},
+        {"id": "digits@main"},
+    ]
 
 
-@pytest.mark.parametrize("item", ["digits/3", "sha256:ab", "sha256:" + "AB" * 32, "sha256:" + "ab" * 32 + ":"])
+@pytest.mark.parametrize(
+    "item",
+    ["digits/3:copy", "digits/", "", ":fine-tune", "sha256:ab", "sha256:" + "AB" * 32, "sha256:" + "ab" * 32 + ":"],
+)
 def test_parents_that_are_not_understood(item: str) -> None:
     with pytest.raises(Usage):
         options.parents([item])

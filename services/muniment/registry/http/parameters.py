@@ -12,7 +12,6 @@ from muniment.contracts.identity import Principal
 from muniment.runtime.http.auth import role
 from muniment.runtime.http.pages import Page, page_of
 
-
 _RFC_3339: Final = "RFC 3339, for example 2026-01-02T03:04:05Z"
 
 
@@ -26,11 +25,11 @@ async def _moment(
     if at is None:
         return None
     try:
-        if not at[:5].endswith("-"):
-            raise ValueError
         moment = datetime.fromisoformat(at)
     except ValueError:
-        raise Rejected("time_invalid", "the moment is not understood", expected=_RFC_3339, actual=repr(at)) from None
+        moment = None
+    if moment is None or at[4:5] != "-":  # ISO 8601 has more spellings than RFC 3339, some of them mere digits
+        raise Rejected("time_invalid", "the moment is not understood", expected=_RFC_3339, actual=repr(at))
     if moment.tzinfo is None:
         raise Rejected("time_without_zone", "a moment needs an offset", expected=_RFC_3339, actual=at)
     return moment

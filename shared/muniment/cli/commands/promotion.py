@@ -272,7 +272,8 @@ def _outcome(common: Common, outcome: Mapping[str, Any], word: str) -> None:
             (
                 "undone",
                 [
-                    f"{move['from_number'] or '(none)'} -> {move['to_number'] or '(none)'} by {move['operator']}: {move['reason']}"
+                    f"{move['from_number'] or '(none)'} -> {move['to_number'] or '(none)'} by {move['operator']}: "
+                    f"{move['reason']}"
                     for move in outcome["undone"]
                 ],
             ),

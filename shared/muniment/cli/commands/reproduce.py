@@ -10,7 +10,8 @@ from muniment.cli.session import DEFAULTS, Common
 app = Command(
     "muniment reproduce",
     "Write a folder with what it takes to run a version's training again: code reference and patch, pinned packages, "
-    "parameters, datasets with digests, the command, and a README that says what to do in order. Nothing is run. Without DIRECTORY it is again-MODEL-NUMBER.",
+    "parameters, datasets with digests, the command, and a README that says what to do in order. Nothing is run. "
+    "Without DIRECTORY it is again-MODEL-NUMBER.",
     example="muniment reproduce digits@main again/",
 )
 
