@@ -145,7 +145,7 @@ class Subscriber:
         The client asks the broker for more only when all that it holds was taken. So without this the first record
         that came during a batch would be the whole of the next one, and those after it would wait for two. And what it
         holds for over 100 ms it leaves out of what it asks for next, whose answer may take `fetch_max_wait_ms`: one
-        batch of over 100 ms made the next one late and large, which took as long again, without end.
+        batch of over 100 ms makes the next one late and large, which takes as long again.
         """
         reader = asyncio.create_task(self._read_ahead(consumer))
         try:
