@@ -76,7 +76,7 @@ class Subscriber:
             parser=_parse,
             decoder=_decode,
             max_partition_fetch_bytes=2 * MAX_RECORD,
-            fetch_max_wait_ms=1_000,
+            fetch_max_wait_ms=500,  # a partition that the client left out of a request waits as long
             max_poll_interval_ms=600_000,
             # The shortest that brokers take by default: how long the partitions of a killed process lie idle.
             session_timeout_ms=6_000,
