@@ -84,11 +84,15 @@ async def test_only_unlocked_bytes_that_nothing_lives_on_are_freed(registry: Reg
     version = await registry.commit(files=BYTES)
     kept = await registry.commit()
     await _delete(registry, "digits/1")
-    assert (await registry.post("/gc"))["objects"] == 0  # the lock holds
+    held = await registry.post("/gc")
+    assert held["objects"] == 0  # the lock holds
+    assert (held["locked"], held["locked_size"]) == (1, len(BYTES["model.bin"]))
+    assert held["locked_until"] == version["files"][0]["locked_until"]
     await _unlock(registry)
     await registry.refused("POST", "/gc", "role_missing", as_="pam", json={})
     dry = await registry.post("/gc")
     assert (dry["dry_run"], dry["objects"], dry["size"]) == (True, 1, len(BYTES["model.bin"]))
+    assert (dry["locked"], dry["locked_size"], dry["locked_until"]) == (0, 0, None)
     place = Location(**version["files"][0]["location"])
     await registry.blobs.stat(place.bucket, place.key, place.version_id)
     done = await registry.post("/gc", dry_run=False)
@@ -175,7 +179,11 @@ async def test_a_release_keeps_the_bytes_of_its_deleted_source(registry: Registr
     await registry.pool.execute(
         "INSERT INTO release_file SELECT model_id, '1.0.0', path, object_id, format, role FROM version_file WHERE number = 1"
     )
+    wanted = {"ref": "digits@1.0.0", "reason": "x"}
+    problem = await registry.refused("POST", "/models/digits/delete", "release_stays", json=wanted)
+    assert "muniment versions delete digits/1" in problem["hint"]
     await _delete(registry, "digits/1")
+    assert (await registry.post("/gc"))["locked"] == 0  # a release needs what is locked
     await _unlock(registry)
     assert (await registry.post("/gc", dry_run=False))["objects"] == 0
     place = Location(**version["files"][0]["location"])

@@ -246,6 +246,28 @@ async def test_audited_changes_can_be_reversed_as_new_changes(registry: Registry
         await registry.refused("POST", "/models/digits/revert", "not_reversible", as_="ada", json=body)
 
 
+async def test_a_freeze_and_its_end_can_be_reversed(registry: Registry) -> None:
+    await registry.commit()
+    await registry.post("/models/digits/freeze", as_="pam", reason="audit week")
+
+    async def revert() -> Any:
+        event = (await _events(registry, "contract.changed"))[-1]
+        return await registry.post("/models/digits/revert", as_="pam", event_id=event, reason="a mistake")
+
+    async def why() -> Any:
+        freeze = (await registry.get("/models/digits/contract"))["freeze"]
+        return freeze and freeze["reason"]
+
+    await revert()
+    assert await why() is None
+    await registry.post("/models/digits/freeze", as_="pam", reason="audit week")
+    await registry.post("/models/digits/unfreeze", as_="pam", reason="over")
+    await revert()
+    assert await why() == "audit week"
+    await registry.post("/models/digits/freeze", as_="pam", reason="again")  # it is frozen: nothing to say, no entry
+    assert (await why(), len(await registry.audits("contract.changed"))) == ("audit week", 5)
+
+
 @pytest.mark.parametrize(
     ("body", "code"),
     [

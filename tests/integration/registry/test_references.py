@@ -34,3 +34,26 @@ async def test_a_version_is_named_by_branch_number_and_digest(registry: Registry
 async def test_what_names_nothing_is_told_what_there_is(registry: Registry, ref: str, code: str) -> None:
     await registry.commit()
     await registry.refused("GET", "/resolve", code, params={"ref": ref})
+
+
+@pytest.mark.parametrize("at", ["5", "yesterday", "20260102T030405Z", "2026-W01-1", "", "2026-13-01T00:00:00Z"])
+async def test_a_moment_that_is_none_is_refused(registry: Registry, at: str) -> None:
+    await registry.commit()
+    await registry.refused("GET", "/resolve", "time_invalid", params={"ref": "digits", "at": at})
+
+
+async def test_a_moment_without_an_offset_is_refused(registry: Registry) -> None:
+    at = "2026-01-02T03:04:05"
+    await registry.refused("GET", "/resolve", "time_without_zone", params={"ref": "digits", "at": at})
+
+
+async def test_what_named_nothing_then_is_told_what_there_was(registry: Registry) -> None:
+    await registry.commit()
+    then = (await registry.get("/resolve", ref="digits/1"))["committed_at"]
+    await registry.call("PUT", "/models/digits/pointers/champion", json={"ref": "digits/1"})
+    now = await registry.refused("GET", "/resolve", "reference_not_found", params={"ref": "digits@none"})
+    assert "champion, main" in now["expected"]
+    early = {"ref": "digits@none", "at": then}
+    before = await registry.refused("GET", "/resolve", "reference_not_found", params=early)
+    assert "main" in before["expected"]
+    assert "champion" not in before["expected"]

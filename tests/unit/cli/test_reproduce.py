@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from muniment.testing.fake_registry import FakeRegistry
 
 from .conftest import Run
@@ -38,3 +40,12 @@ def test_a_rerun_names_what_it_repeats(run: Run, registry: FakeRegistry, folder:
     assert run(*rerun, "--reproduces", "digits@main").code == 0
     assert said == [first]
     assert run(*rerun, "--reproduces", "digits@none").code == 4
+
+
+def test_without_a_directory_it_is_named_after_the_version(
+    run: Run, registry: FakeRegistry, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("publish", folder, "--model", "digits", "--wait", "-q").code == 0
+    monkeypatch.chdir(tmp_path)
+    assert run("reproduce", "digits@main").code == 0
+    assert (tmp_path / "again-digits-1" / "params.json").exists()

@@ -28,7 +28,7 @@ async def _moment(
         moment = datetime.fromisoformat(at)
     except ValueError:
         moment = None
-    if moment is None or at[4:5] != "-":  # ISO 8601 has more spellings than RFC 3339, some of them mere digits
+    if moment is None or at[4:8:3] != "--":  # ISO 8601 has more spellings than RFC 3339, some of them mere digits
         raise Rejected("time_invalid", "the moment is not understood", expected=_RFC_3339, actual=repr(at))
     if moment.tzinfo is None:
         raise Rejected("time_without_zone", "a moment needs an offset", expected=_RFC_3339, actual=at)
