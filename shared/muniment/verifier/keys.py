@@ -80,12 +80,14 @@ def parse_key(text: str) -> VerifierKey:
     return VerifierKey(name, expected, data[0], data[1:])
 
 
-def parse_keys(text: str) -> list[VerifierKey]:
-    """The keys of a file: one a line; empty lines and lines that start with `#` are left out. Raises `KeyTextError`."""
+def parse_keys(text: str, where: str = "the text") -> list[VerifierKey]:
+    """The keys of a file: one a line; empty lines and lines that start with `#` are left out. Raises `KeyTextError`,
+    which names `where` it came from when there is none.
+    """
     lines = (line.strip() for line in text.splitlines())
     keys = [parse_key(line) for line in lines if line and not line.startswith("#")]
     if not keys:
-        raise KeyTextError("no_key", "the file holds no key", expected="one verifier key a line", actual="none")
+        raise KeyTextError("no_key", f"{where} holds no key", expected="one verifier key a line", actual="none")
     return keys
 
 

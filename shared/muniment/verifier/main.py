@@ -273,7 +273,7 @@ def _keys(place: str) -> list[VerifierKey]:
         return [parse_key(place)]
     text = read_file(Path(place), MAX_NOTE)
     try:
-        return parse_keys(text.decode())
+        return parse_keys(text.decode(), place)
     except UnicodeDecodeError as error:
         raise KeyTextError("key_malformed", f"{place} is not UTF-8") from error
 

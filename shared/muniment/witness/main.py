@@ -86,7 +86,7 @@ def _run(options: argparse.Namespace) -> int:
 def _keys(place: str) -> list[VerifierKey]:
     if not Path(place).is_file() and "+" in place:
         return [parse_key(place)]
-    return parse_keys(read_file(Path(place), MAX_NOTE).decode("utf-8", "replace"))
+    return parse_keys(read_file(Path(place), MAX_NOTE).decode("utf-8", "replace"), place)
 
 
 if __name__ == "__main__":

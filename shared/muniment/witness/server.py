@@ -114,6 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
+    def log_error(self, format: str, *args: object) -> None:  # noqa: A002  # reason: the standard library's name
+        """The same, but for a kept connection on which nothing more came: that is how each of them ends."""
+        if not format.startswith("Request timed out"):
+            self.log_message(format, *args)
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # reason: the standard library's name
         """One line on stderr for each request."""
         sys.stderr.write(f"{self.address_string()} {format % args}\n")

@@ -23,7 +23,7 @@ from muniment.verifier.errors import (
     TileError,
     VerifierError,
 )
-from muniment.verifier.keys import parse_key
+from muniment.verifier.keys import parse_key, parse_keys
 from muniment.verifier.note import parse_note, signers
 from muniment.verifier.receipt import parse_receipt, verify_receipt
 from muniment.verifier.tiles import entries_of, entries_path, hashes_of, tile_path
@@ -208,3 +208,8 @@ JSON = st.recursive(
 @example({"\U0001f600": 1, "\ufb33": 2})
 def test_canonical_json_as_another_implementation_writes_it(value: Any) -> None:
     assert canonical(value).encode() == rfc8785.dumps(value)
+
+
+def test_a_file_without_a_key_is_named() -> None:
+    with pytest.raises(KeyTextError, match=r"^keys\.txt holds no key"):
+        parse_keys("# nothing yet\n\n", "keys.txt")
