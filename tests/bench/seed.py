@@ -1,8 +1,9 @@
 """Many versions that are there already, written straight into the tables of every service that grows with them.
 
 Keys are spread evenly over their space, as digests are, and written in their order, which is fast. What is made up:
-digests are not of these bytes, the objects do not exist in the store, root hashes of all entries but the last are
-their leaf hashes. The log's tree is right, so the writer goes on from it.
+digests are not of these bytes, the objects do not exist in the store, root hashes of entries are their leaf hashes,
+but where a checkpoint will end. So the log's tree is right, the writer goes on from it, and it is published: seeding
+ends when it is, since what is measured next would share the machine with that.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
+
+from muniment.audit.publisher import STEP
 
 ROWS = """for each version: 1 version, file, object, branch move, publication, held blob, event of the feed, outbox row of
 ingest, validator, registry and audit; validator job; 3 audit entries; 9 inbox rows""".replace("\n", " ")
@@ -141,6 +144,10 @@ async def seed(dsn: str, versions: int, models: int, say: Callable[[str], None])
             )
         await _run(connection, say, "vacuum", "VACUUM (ANALYZE)")
     await _configure(dsn, "ALTER SYSTEM RESET full_page_writes")
+    async with _connection(dsn) as connection:
+        began = time.perf_counter()
+        await _published(connection, 900)
+        say(f"seed: published {time.perf_counter() - began:.1f} s")
 
 
 async def _configure(dsn: str, setting: str) -> None:
@@ -193,24 +200,36 @@ async def _audit(connection: asyncpg.Connection[asyncpg.Record], say: Callable[[
             await asyncio.sleep(0.1)  # the first token's entry comes by way of Kafka
     async with connection.transaction():
         await connection.execute("SELECT FROM audit.writer FOR UPDATE")
-        await _entries(connection, say, entries)
+        await _published(connection, 30)  # from here on, so that it is known at which entries checkpoints will end
+        began = time.perf_counter()
+        await _entries(connection, entries)
+    say(f"seed: audit.entry {time.perf_counter() - began:.1f} s")
 
 
-async def _entries(connection: asyncpg.Connection[asyncpg.Record], say: Callable[[str], None], entries: int) -> None:
+async def _published(connection: asyncpg.Connection[asyncpg.Record], timeout_s: float) -> None:
+    """Wait until the newest checkpoint is of all entries."""
+    async with asyncio.timeout(timeout_s):
+        while await connection.fetchval(
+            "SELECT (SELECT max(size) FROM audit.tree_head) > coalesce((SELECT max(size) FROM audit.checkpoint), 0)"
+        ):
+            await asyncio.sleep(0.1)
+
+
+async def _entries(connection: asyncpg.Connection[asyncpg.Record], entries: int) -> None:
+    """As many at a time as one checkpoint adds: the last of them has the tree's root, which the publisher asks for."""
     head = await connection.fetchrow("SELECT size, frontier FROM audit.tree_head ORDER BY size DESC LIMIT 1")
     first, end = head["size"], head["size"] + entries
-    await _run(connection, say, "audit.entry", _ENTRY, end, first, end - 2, None)
-    last = await connection.fetchval(
-        f"SELECT sha256('\\x00'::bytea || ({_DATA})) FROM generate_series($1::bigint, $1) AS i", end - 1
-    )
     frontier = Subtrees(first, list(head["frontier"]))
-    rows = connection.cursor(
-        "SELECT leaf_hash FROM audit.entry WHERE index >= $1 ORDER BY index", first, prefetch=20_000
-    )
-    async for row in rows:
-        frontier.add(row[0])
-    frontier.add(last)
-    await connection.execute(_ENTRY, end, end - 1, end - 1, frontier.root())
+    for start in range(first, end, STEP):
+        last = min(start + STEP, end) - 1
+        await connection.execute(_ENTRY, end, start, last - 1, None, timeout=600)
+        for row in await connection.fetch(
+            "SELECT leaf_hash FROM audit.entry WHERE index >= $1 ORDER BY index", start
+        ):
+            frontier.add(row[0])
+        leaf = f"SELECT sha256('\\x00'::bytea || ({_DATA})) FROM generate_series($1::bigint, $1) AS i"
+        frontier.add(await connection.fetchval(leaf, last))
+        await connection.execute(_ENTRY, end, last, last, frontier.root())
     await connection.execute(
         "INSERT INTO audit.tree_head (size, previous, root, frontier, log_time, writer_epoch) VALUES ($1, $2, $3, $4, $5, 0)",
         *(end, first, frontier.root(), frontier.nodes),

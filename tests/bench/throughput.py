@@ -78,6 +78,9 @@ async def _sustain(report: Report, stack: Stack, runs: Iterator[Run], seconds: f
                 raise result
     name = "verified_versions_per_s" if shape == "many models" else "verified_versions_per_s_one_model"
     report.add(name, versions / taken, "1/s", shape=shape, publishers=PUBLISHERS, size=SIZE, seconds=round(taken, 1))
+    if not versions:
+        report.say(f"throughput, {shape}: nothing came after the {WARM_UP_S:.0f} s of warming up: measure for longer")
+        return
     for what, unit in UNITS.items():
         if what in costs:
             report.add(f"version_{what}", (spent[what] - costs[what]) / versions, unit, shape=shape)
