@@ -223,9 +223,7 @@ async def _entries(connection: asyncpg.Connection[asyncpg.Record], entries: int)
     for start in range(first, end, STEP):
         last = min(start + STEP, end) - 1
         await connection.execute(_ENTRY, end, start, last - 1, None, timeout=600)
-        for row in await connection.fetch(
-            "SELECT leaf_hash FROM audit.entry WHERE index >= $1 ORDER BY index", start
-        ):
+        for row in await connection.fetch("SELECT leaf_hash FROM audit.entry WHERE index >= $1 ORDER BY index", start):
             frontier.add(row[0])
         leaf = f"SELECT sha256('\\x00'::bytea || ({_DATA})) FROM generate_series($1::bigint, $1) AS i"
         frontier.add(await connection.fetchval(leaf, last))
