@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -87,7 +88,9 @@ async def test_only_unlocked_bytes_that_nothing_lives_on_are_freed(registry: Reg
     held = await registry.post("/gc")
     assert held["objects"] == 0  # the lock holds
     assert (held["locked"], held["locked_size"]) == (1, len(BYTES["model.bin"]))
-    assert held["locked_until"] == version["files"][0]["locked_until"]
+    key = version["files"][0]["location"]["key"]
+    until = await registry.pool.fetchval("SELECT locked_until FROM stored_object WHERE key = $1", key)
+    assert datetime.fromisoformat(held["locked_until"]) == until
     await _unlock(registry)
     await registry.refused("POST", "/gc", "role_missing", as_="pam", json={})
     dry = await registry.post("/gc")
