@@ -162,6 +162,11 @@ def test_versions_and_log(run: Run, published: FakeRegistry) -> None:
     assert run("versions", "show", "digits@main", "--json").json["id"] == identity
 
 
+def test_a_deleted_version_is_listed_as_such(run: Run, published: FakeRegistry) -> None:
+    published.versions[0]["deleted"] = {"by": "muniment|pam", "reason": "mislabelled data"}
+    assert run("versions", "ls", "digits").out.splitlines()[1].endswith("deleted: mislabelled data")
+
+
 def test_lists_are_bounded_and_say_so(run: Run, registry: FakeRegistry) -> None:
     registry.lists["models"] = [{"name": f"m{number}", "versions": number} for number in range(5)]
     done = run("models", "ls", "--limit", "3")

@@ -30,8 +30,14 @@ _TABLE: tuple[Column, ...] = (
     ("SIZE", lambda item: size(item["size"]) if isinstance(item.get("size"), int) else ""),
     ("COMMITTED", lambda item: moment(item.get("committed_at"))),
     ("OPERATOR", lambda item: cell(item.get("operator"))),
-    ("DESCRIPTION", lambda item: cell(item.get("description"))[:60]),
+    ("DESCRIPTION", lambda item: _said_of(item)[:60]),
 )
+
+
+def _said_of(item: Mapping[str, Any]) -> str:
+    """What a version is said to be; of a deleted one that it is deleted, and why."""
+    gone = item.get("deleted")
+    return f"deleted: {cell(gone.get('reason'))}" if gone else cell(item.get("description"))
 
 
 @app.command("ls")
