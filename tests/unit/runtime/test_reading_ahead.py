@@ -87,13 +87,13 @@ def over(client: Client, work: Work) -> Subscriber:
 
 async def offer(subscriber: Subscriber, client: Client, raw: Sequence[Any]) -> None:
     """Hand it a batch as the broker's library does."""
-    await subscriber._take(SimpleNamespace(raw_message=tuple(raw), consumer=client))  # type: ignore[arg-type]
+    await subscriber._take(SimpleNamespace(raw_message=tuple(raw), consumer=client))  # type: ignore[arg-type]  # reason: the parts of a message that it reads
     await subscriber._offsets.settle()
 
 
 async def polled(subscriber: Subscriber, client: Client) -> list[int]:
     """The offsets of the next batch."""
-    return [one.offset for one in await subscriber._poll(SimpleNamespace(max_records=MOST), client)]  # type: ignore[arg-type]
+    return [one.offset for one in await subscriber._poll(SimpleNamespace(max_records=MOST), client)]  # type: ignore[arg-type]  # reason: the parts of a message that it reads
 
 
 async def test_records_that_come_during_a_batch_are_taken_then_and_are_the_next_in_order() -> None:
