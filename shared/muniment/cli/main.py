@@ -105,7 +105,7 @@ GROUPS: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
         ),
     ),
 )
-_COLLECT_SELDOM: Final = (50_000, 20, 100)
+_COLLECT_SELDOM: Final = (50_000, 10, 10)
 """Modules make hundreds of thousands of objects that stay: to look through them after every 700 new ones, as Python
 does by itself, takes a fifth of the time before a command begins. A service sets its own once it is ready."""
 COMMANDS: Final = {name: place for _, commands in GROUPS for name, place, _ in commands}
