@@ -118,13 +118,14 @@ async def test_after_its_end_a_subscription_gets_nothing_and_says_so(api: Api) -
         path = f"/subscriptions/{made['id']}"
         await api.running.tell(available(1))
         await api.notifier.settled("delivered", "delivered")
-        # its time comes; what was on its way does not arrive, and nothing new is queued
-        await api.notifier.pool.execute(
-            "UPDATE delivery SET state = 'pending', due_at = now() WHERE subscription_id = $1", made["id"]
-        )
+        # its time comes; what was on its way does not arrive, and nothing new is queued. One transaction: the
+        # delivery must not be due, for a moment, while the subscription still lives
         async with api.notifier.pool.acquire() as connection, connection.transaction():
             await connection.execute("UPDATE feed_state SET subscriptions_version = subscriptions_version + 1")
             await connection.execute("UPDATE subscription SET expires_at = now() WHERE id = $1", made["id"])
+            await connection.execute(
+                "UPDATE delivery SET state = 'pending', due_at = now() WHERE subscription_id = $1", made["id"]
+            )
         assert (await api.call("GET", path)).json()["state"] == "expired"
         await api.running.tell(available(2))
         await other.wait_for(2)
