@@ -112,5 +112,5 @@ def require_external(settings: Settings) -> None:
             "single services need parts that other processes can reach",
             expected="MUNIMENT_KAFKA__MODE, MUNIMENT_POSTGRES__MODE and MUNIMENT_S3__MODE set to external",
             actual=f"not external: {', '.join(embedded)}",
-            hint="muniment up writes those of its parts into DATA/parts.env; or use compose.yaml",
+            hint="`muniment up` writes those of its parts into DATA/parts.env; or use compose.yaml",
         )

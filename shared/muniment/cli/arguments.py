@@ -81,12 +81,11 @@ class Command:
             return []
         return [name for option in _parameters(self._function) for name in option.names]
 
-    def _run(self, function: Function, tokens: Sequence[str]) -> int:
-        parameters = list(_parameters(function))
+    def parse(self, tokens: Sequence[str]) -> tuple[list[Any], dict[str, Any]]:
+        """What its function would be called with, by position and by name. Raises `Usage`."""
+        assert self._function is not None, f"{self.name} is a noun"  # noqa: S101  # reason: a call by mistake
+        parameters = list(_parameters(self._function))
         end = tokens.index("--") if "--" in tokens else len(tokens)
-        if _HELP & set(tokens[:end]):  # not argparse's own action for it: that one leaves the program
-            print(_parser(self, parameters).format_help().rstrip())
-            return OK
         # Options first, then what is left: argparse alone wants all arguments in one place.
         options = _parser(self, [one for one in parameters if one.names])
         found, left = options.parse_known_args(tokens[:end])
@@ -95,7 +94,14 @@ class Command:
         words = [*left, *tokens[end + 1 :]]
         places = _parser(self, [one for one in parameters if not one.names])
         places.parse_args(["--", *words] if words else [], found)
-        arguments, keywords = _bound(function, {one.dest: one.value(getattr(found, one.dest)) for one in parameters})
+        return _bound(self._function, {one.dest: one.value(getattr(found, one.dest)) for one in parameters})
+
+    def _run(self, function: Function, tokens: Sequence[str]) -> int:
+        end = tokens.index("--") if "--" in tokens else len(tokens)
+        if _HELP & set(tokens[:end]):  # not argparse's own action for it: that one leaves the program
+            print(_parser(self, list(_parameters(function))).format_help().rstrip())
+            return OK
+        arguments, keywords = self.parse(tokens)
         result = function(*arguments, **keywords)
         return OK if result is None else result
 

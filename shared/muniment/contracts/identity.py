@@ -52,7 +52,7 @@ class Principal:
                 f"{self.operator} lacks a role",
                 expected=role,
                 actual=", ".join(sorted(self.roles)) or "none",
-                hint="ask an admin for a token with that role: muniment token create --role " + role,
+                hint=f"ask an admin for a token with that role: muniment token create NAME --role {role}",
             )
 
 

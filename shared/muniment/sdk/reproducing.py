@@ -194,7 +194,7 @@ def _data_step(facts: _Facts) -> Step:
     step = Step("Get the data", [], [])
     if not facts.datasets:
         step.missing.append("The run did not say which data it read.")
-        step.hint("Next time: `muniment publish --dataset NAME=URI@DIGEST`, or `run.log_dataset(...)`.")
+        step.hint("Next time: `muniment publish --dataset NAME=URI@DIGEST ...`, or `run.log_dataset(...)`.")
         return step
     step.hint("Check each digest before you train; the list is in `datasets.json`.")
     for item in facts.datasets:

@@ -11,6 +11,7 @@ from muniment.contracts.errors import Conflict
 from muniment.contracts.events import Gate, VersionName
 from muniment.contracts.integrity import MAX_NAMED, HeldFile
 from muniment.contracts.model import rfc3339
+from muniment.contracts.reference import parse_reference
 
 Row = Any
 """A row of a statement, by its columns' names: the driver's record, which is no `Mapping`, or a dict."""
@@ -98,7 +99,9 @@ def damage_json(row: Row) -> dict[str, Any] | None:
 def repair_hint(ref: str, path: str) -> str:
     """What one does about a damaged file."""
     if path == MANIFEST:
-        return f"the text is safe in the database; look at the store, then read it again: muniment scrub run ({ref})"
+        model = parse_reference(ref).model
+        again = f"muniment scrub run --model {model}"
+        return f"the text of {ref} is safe in the database; look at the store, then read it again: {again}"
     return f"put the bytes back: muniment scrub repair {ref} {path} --from FILE; an admin may --force"
 
 
