@@ -29,6 +29,8 @@ class State:
     metric: str | None = None
     known_bad: tuple[str, ...] = ()
     """Those that were `bad` before: they are evidence for the why."""
+    is_here: bool = True
+    """Whether `next` was downloaded to its end: nobody can have tested it before."""
 
     def judged(self, verdict: Verdict) -> State:
         """With a verdict on `next`. Raises `Conflict` (`bisect_over`) where nothing is to be tested."""
@@ -77,4 +79,5 @@ def _state(value: Mapping[str, Any]) -> State:
     for text in (value["model"], value["bad"], *good, *skipped, *known_bad, following or "", metric or ""):
         if not isinstance(text, str):
             raise TypeError(text)
-    return State(value["model"], good, value["bad"], skipped, following, metric, known_bad)
+    is_here = value.get("is_here", True) is True
+    return State(value["model"], good, value["bad"], skipped, following, metric, known_bad, is_here)

@@ -90,3 +90,79 @@ def test_a_state_that_is_not_understood_is_told(run: Run, machine: Path) -> None
     (machine / ".muniment-bisect.json").write_text('{"model": 1}')
     done = run("bisect", "bad", "--json")
     assert (done.code, done.error["error"]["code"]) == (6, "bisect_state_invalid")
+
+
+def test_a_verdict_given_once_more_after_an_error_counts_once(
+    run: Run, registry: FakeRegistry, asked: list[dict[str, Any]], machine: Path
+) -> None:
+    assert run("bisect", "start", "--good", "digits/1", "--bad", "digits/5").code == 0
+    answer = registry.intercept
+    away = {"code": "unavailable", "title": "away", "status": 503, "retryable": False}
+    registry.intercept = lambda request: (
+        httpx2.Response(503, json=away) if request.url.path.endswith("/bisect") else None
+    )
+    assert run("bisect", "good").code == 7
+    registry.intercept = answer
+    assert run("bisect", "good").code == 0
+    assert (asked[-1]["good"], asked[-1]["bad"]) == (["digits/1", "digits/3"], "digits/5")
+    assert json.loads((machine / ".muniment-bisect.json").read_text())["next"] == "digits/4"
+
+
+def test_a_version_that_was_not_fetched_is_not_judged_by_a_verdict_on_the_one_before(
+    run: Run, registry: FakeRegistry, asked: list[dict[str, Any]], machine: Path
+) -> None:
+    assert run("bisect", "start", "--good", "digits/1", "--bad", "digits/5").code == 0
+    answer = registry.intercept
+    assert answer is not None
+
+    def damaged(request: httpx2.Request) -> httpx2.Response | None:
+        if request.url.path.endswith("/files"):
+            return httpx2.Response(409, json={"code": "version_damaged", "title": "damaged", "status": 409})
+        return answer(request)
+
+    registry.intercept = damaged
+    refused = run("bisect", "good")
+    assert refused.code == 6
+    assert "muniment bisect skip" in refused.err
+    registry.intercept = answer
+    told = run("bisect", "good", "--json")
+    assert (told.code, told.error["error"]["code"]) == (6, "bisect_not_tested")
+    assert json.loads((machine / ".muniment-bisect.json").read_text())["good"] == ["digits/1", "digits/3"]
+    assert run("bisect", "good").code == 0, "now it is there"
+    assert asked[-1]["good"] == ["digits/1", "digits/3", "digits/4"]
+
+
+def test_a_version_that_cannot_be_fetched_is_skipped(
+    run: Run, registry: FakeRegistry, asked: list[dict[str, Any]]
+) -> None:
+    answer = registry.intercept
+    assert answer is not None
+
+    def damaged(request: httpx2.Request) -> httpx2.Response | None:
+        if request.url.path.endswith("/files") and "00003" in str(request.url.params) + request.url.path:
+            return httpx2.Response(409, json={"code": "version_damaged", "title": "damaged", "status": 409})
+        return answer(request)
+
+    registry.intercept = damaged
+    run("bisect", "start", "--good", "digits/1", "--bad", "digits/5")
+    assert run("bisect", "skip").code == 0
+    assert asked[-1]["skipped"] == ["digits/3"]
+
+
+@pytest.mark.parametrize("code", [126, 127, 128])
+def test_a_program_that_the_shell_cannot_run_finds_no_version_bad(
+    run: Run, asked: list[dict[str, Any]], machine: Path, code: int
+) -> None:
+    assert run("bisect", "start", "--good", "digits/1", "--bad", "digits/5").code == 0
+    done = run("bisect", "run", "--json", "--", sys.executable, "-c", f"raise SystemExit({code})")
+    assert (done.code, done.error["error"]["code"]) == (1, "bisect_aborted")
+    kept = json.loads((machine / ".muniment-bisect.json").read_text())
+    assert (kept["bad"], kept["next"]) == ("digits/5", "digits/3")
+
+
+def test_a_program_learns_what_to_test(run: Run, asked: list[dict[str, Any]], machine: Path) -> None:
+    begun = run("bisect", "start", "--good", "digits/1", "--bad", "digits/5", "--json").json
+    assert begun == {"model": "digits", "next": "digits/3", "directory": str(machine / ".muniment-bisect" / "3")}
+    assert run("bisect", "good", "-q").out == f"{machine / '.muniment-bisect' / '4'}\n"
+    done = run("bisect", "run", "--", sys.executable, "-c", "raise SystemExit(1)")
+    assert "muniment bisect run" not in done.err, "what one does by hand is not said while a command runs"

@@ -14,21 +14,19 @@ from muniment.registry.history.evidence import Evidence
 from muniment.registry.history.factors import (
     MAX_FACTORS,
     Factor,
-    Tally,
     as_json,
     changed_factors,
     ranked,
     sentences,
 )
-from muniment.registry.history.fields import TENSORS, Sections, same, sections_of
+from muniment.registry.history.fields import TENSORS, Sections, sections_of
 from muniment.registry.history.graph import Graph
 from muniment.registry.history.loading import Histories, Manifest
+from muniment.registry.history.tallying import NOTHING, Held, tallies
 from muniment.registry.history.tensor_groups import MAX_GROUPS, Level, differing, finest, grouped
 from muniment.registry.history.tensors import TensorDigests
 
 Json = dict[str, Any]
-Held = dict[int, list[Any]]
-"""For each version the value of each factor."""
 MAX_EDGES: Final = 20_000
 """Versions, the newest, whose edges are searched for the same factors."""
 MAX_TENSOR_BYTES: Final = 1024**3
@@ -38,7 +36,6 @@ MAX_TENSOR_VERSIONS: Final = 512
 MAX_TENSORS: Final = 200_000
 """Tensors of those versions in all, counted as the bad one has them."""
 _TENSORS_AT_ONCE: Final = 20_000
-_NOTHING: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +85,13 @@ class Whys:
                 held |= dict(some)
         groups = await self._groups(model_id, graph, base, bad)
         known = {*suspects}
-        tallies = await asyncio.to_thread(
+        counted = await asyncio.to_thread(
             lambda: [
-                *_tallies(graph, held, shown, known, evidence),
-                *_tallies(graph, groups.held, groups.factors, known, evidence),
+                *tallies(graph, held, shown, known, evidence),
+                *tallies(graph, groups.held, groups.factors, known, evidence),
             ]
         )
-        found = ranked(tallies)
+        found = ranked(counted)
         text = [*sentences(found, evidence.effect(base, bad)), *groups.text]
         if any(one.changed for one in found):
             text += evidence.notes
@@ -162,7 +159,7 @@ def _all_held(found: Mapping[int, Mapping[str, Any]], level: Level, factors: Seq
 
 
 def _held(groups: Mapping[str, str], factors: Sequence[Factor]) -> list[Any]:
-    return [groups.get(factor.name, _NOTHING) for factor in factors]
+    return [groups.get(factor.name, NOTHING) for factor in factors]
 
 
 def _reader(factors: list[Factor]) -> Callable[[int, Manifest], tuple[int, list[Any]]]:
@@ -170,34 +167,9 @@ def _reader(factors: list[Factor]) -> Callable[[int, Manifest], tuple[int, list[
 
     def read(number: int, manifest: Manifest) -> tuple[int, list[Any]]:
         found = sections_of(manifest, sections)
-        return number, [found[factor.section].get(factor.name, _NOTHING) for factor in factors]
+        return number, [found[factor.section].get(factor.name, NOTHING) for factor in factors]
 
     return read
-
-
-def _tallies(
-    graph: Graph, held: Held, factors: Sequence[Factor], suspects: Collection[int], evidence: Evidence
-) -> list[Tally]:
-    found = [Tally(factor) for factor in factors]
-    values = evidence.values
-    for number in sorted(held, reverse=True):  # the newest edges are shown first
-        if number in suspects:
-            continue
-        mine = held[number]
-        for parent in graph.parents(number):
-            theirs = held.get(parent)
-            if theirs is None:
-                continue
-            before, after = values.get(parent), values.get(number)
-            delta = None if before is None or after is None else after - before
-            regressed = evidence.regressed(parent, number)
-            for tally, one, other in zip(found, theirs, mine, strict=True):
-                gone = (one is _NOTHING) != (other is _NOTHING)
-                if gone or not same(one, other):
-                    was = None if one is _NOTHING else one
-                    now = None if other is _NOTHING else other
-                    tally.add(parent, number, was, now, delta, regressed)
-    return found
 
 
 def shown_version(graph: Graph, number: int) -> Json:

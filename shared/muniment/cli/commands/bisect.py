@@ -16,7 +16,7 @@ from muniment.cli.failures import Usage
 from muniment.cli.progress import ProgressLine
 from muniment.cli.session import DEFAULTS, Common
 from muniment.cli.text import printable, short
-from muniment.contracts.errors import MunimentError
+from muniment.contracts.errors import Conflict, MunimentError
 from muniment.contracts.reference import parse_reference
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 
 _STDERR: Final = 2
+_SKIP: Final = 125
+_CANNOT_RUN: Final = 126
+_SHELL: Final = {126: ": a shell could not run a program", 127: ": a shell did not find a program"}
 
 
 class _Bisect(Command):
@@ -82,7 +85,7 @@ def start(
         model = parse_reference(bad).model
         fixed = tuple(client.version(ref).ref for ref in good)
         state = State(model, fixed, client.version(bad).ref, metric=metric)
-        _go_on(common, client, state)
+        _tell_step(common, _go_on(common, client, state))
 
 
 @app.command("good")
@@ -113,9 +116,10 @@ def reset(*, common: Common = DEFAULTS) -> None:
 
 @app.command("run")
 def run(*command: str, common: Common = DEFAULTS) -> None:
-    """Let a command decide, after `--`: 0 is good, 125 skips, 1 to 127 is bad, more (or a signal) ends.
+    """Let a command decide, after `--`: 0 is good, 125 skips, 1 to 124 is bad, more (or a signal) ends.
 
-    It is told MUNIMENT_BISECT_REF and MUNIMENT_BISECT_DIR. When it is killed, the same command goes on.
+    126 and 127 are what a shell answers where it cannot run or find a program. The command is told
+    MUNIMENT_BISECT_REF and MUNIMENT_BISECT_DIR. When it is killed, the same command goes on.
     """
     if not command:
         raise Usage("bisect run needs a command", expected="muniment bisect run -- python check.py")
@@ -138,22 +142,37 @@ def _outcome(command: tuple[str, ...], ref: str) -> Verdict:
         code = subprocess.run(command, env={**os.environ, **told}, stdout=_STDERR, check=False).returncode
     except OSError as error:
         raise Usage(f"the command cannot be run: {error.strerror}", actual=command[0]) from error
-    if code < 0 or code >= 128:
+    if code < 0 or code >= _CANNOT_RUN:
         raise MunimentError(
             "bisect_aborted",
             f"the command ended the bisect at {ref}",
-            expected="exit code 0 (good), 1 to 127 (bad), 125 (skip)",
-            actual=f"signal {-code}" if code < 0 else code,
+            expected="exit code 0 (good), 1 to 124 (bad), 125 (skip)",
+            actual=f"signal {-code}" if code < 0 else f"{code}{_SHELL.get(code, '')}",
             hint="muniment bisect run goes on from here",
         )
-    return "good" if code == 0 else "skip" if code == 125 else "bad"
+    return "good" if code == 0 else "skip" if code == _SKIP else "bad"
 
 
 def _judge(common: Common, verdict: Verdict) -> None:
-    state = bisect_state.load(Path.cwd()).judged(verdict)
-    bisect_state.save(state, Path.cwd())
+    """Take a verdict. It is kept when the server has said what is next: given once more after an error, it counts once.
+
+    Raises `Conflict` (`bisect_not_tested`) where the version was not there to be tested when it was given.
+    """
+    state = bisect_state.load(Path.cwd())
     with common.client() as client:
-        _go_on(common, client, state)
+        if state.next is not None and (state.is_here or verdict == "skip"):
+            _tell_step(common, _go_on(common, client, state.judged(verdict)))
+            return
+        state = _go_on(common, client, state)
+    if state.next is None:
+        raise Conflict("bisect_over", "the bisect is over", hint="muniment bisect reset")
+    raise Conflict(
+        "bisect_not_tested",
+        f"{state.next} was not there before: nobody can have tested it",
+        expected=f"a verdict on {state.next}, which is in {_folder(state.next)} now",
+        actual=f"{verdict}, and what was judged before is kept",
+        hint="test it, and say muniment bisect good, muniment bisect bad or muniment bisect skip",
+    )
 
 
 def _go_on(common: Common, client: Client, state: State) -> State:
@@ -173,18 +192,38 @@ def _go_on(common: Common, client: Client, state: State) -> State:
         common.next("muniment bisect reset")
         return state
     ref = f"{state.model}/{step['next']['number']}"
-    state = replace(state, next=ref)
+    state = replace(state, next=ref, is_here=False)
     bisect_state.save(state, Path.cwd())
     folder = _folder(ref)
     folder.parent.mkdir(exist_ok=True)
     for old in folder.parent.iterdir():  # one candidate at a time: models are large
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
-    with ProgressLine() as progress:
-        client.download(ref, folder, on_progress=None if common.quiet else progress)
-    common.say(f"{step['left']} versions left, about {step['steps']} steps; {ref} is in {folder}")
-    common.next("muniment bisect run -- COMMAND, or muniment bisect good, bad or skip")
+    try:
+        with ProgressLine() as progress:
+            client.download(ref, folder, on_progress=None if common.quiet else progress)
+    except Conflict as error:  # damaged, or another file is in the way
+        error.add_note("muniment bisect skip leaves it out")
+        raise
+    state = replace(state, is_here=True)
+    bisect_state.save(state, Path.cwd())
+    left, steps = step["left"], step["steps"]
+    common.say(f"{_count(left, 'version')} left, about {_count(steps, 'step')}; {ref} is in {folder}")
     return state
+
+
+def _tell_step(common: Common, state: State) -> None:
+    """What a person tests now, where they do it and not a command."""
+    if state.next is None:
+        return
+    folder = _folder(state.next)
+    if common.json or common.quiet:
+        common.line({"model": state.model, "next": state.next, "directory": str(folder)}, name=folder, text="")
+    common.next("muniment bisect run -- COMMAND, or muniment bisect good, bad or skip")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _folder(ref: str) -> Path:

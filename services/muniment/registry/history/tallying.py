@@ -1,0 +1,51 @@
+"""Where else the factors of a change changed, and what happened there. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from muniment.registry.history.evidence import Evidence
+from muniment.registry.history.factors import Factor, Tally
+from muniment.registry.history.fields import same
+from muniment.registry.history.graph import Graph
+
+Held = dict[int, list[Any]]
+"""For each version the value of each factor, `NOTHING` where it has none."""
+NOTHING: Final = object()
+
+
+def tallies(
+    graph: Graph, held: Held, factors: Sequence[Factor], suspects: Collection[int], evidence: Evidence
+) -> list[Tally]:
+    """What happened where each factor changed elsewhere.
+
+    A merge has a value from one of its parents more often than not: then it changed where that parent got it, and the
+    edges into the merge are no further evidence. Counted once more, a bad change would speak against itself.
+    """
+    found = [Tally(factor) for factor in factors]
+    values = evidence.values
+    for number in sorted(held, reverse=True):  # the newest edges are shown first
+        if number in suspects:
+            continue
+        mine = held[number]
+        parents = graph.parents(number)
+        known = [held[parent] for parent in parents if parent in held]
+        for parent in parents:
+            theirs = held.get(parent)
+            if theirs is None:
+                continue
+            before, after = values.get(parent), values.get(number)
+            delta = None if before is None or after is None else after - before
+            regressed = evidence.regressed(parent, number)
+            for place, (tally, one, other) in enumerate(zip(found, theirs, mine, strict=True)):
+                if _equal(one, other) or (len(known) > 1 and any(_equal(its[place], other) for its in known)):
+                    continue
+                was = None if one is NOTHING else one
+                now = None if other is NOTHING else other
+                tally.add(parent, number, was, now, delta, regressed)
+    return found
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return (one is NOTHING) == (other is NOTHING) and same(one, other)
