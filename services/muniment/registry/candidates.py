@@ -11,7 +11,7 @@ from muniment.contracts.codec import parse
 from muniment.contracts.errors import Conflict, NotFound, Rejected
 from muniment.contracts.events import Cause, Change, ModelValidated, RegistryChanged, Tags
 from muniment.contracts.identity import Principal
-from muniment.contracts.model import BranchField, Line, Payload, Prose, Word
+from muniment.contracts.model import BranchField, Payload, Prose, Reason, Word
 from muniment.registry.commits import record
 from muniment.registry.domain import Commit, Refused, draft
 from muniment.registry.handlers import CommitValidated
@@ -32,7 +32,7 @@ class Decision(Payload):
 class Refusal(Payload):
     """Why a candidate is not to become a version."""
 
-    reason: Line
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from muniment.contracts.errors import PreconditionFailed
 from muniment.contracts.events import Cause, Change
 from muniment.contracts.identity import Principal
 from muniment.contracts.ids import ModelName
-from muniment.contracts.model import Line, Payload, Word, rfc3339
+from muniment.contracts.model import Label, Line, Payload, Reason, Word, rfc3339
 from muniment.registry.changing import Changes, Changing
 from muniment.registry.gates import Contract, Freeze
 from muniment.registry.pointers import version_deleted
@@ -28,7 +28,7 @@ class Demands(Payload):
     """What a version must pass to become the baseline; the whole of it is replaced."""
 
     tolerances: Annotated[tuple[Tolerance, ...], Field(max_length=500)] = ()
-    checks: Annotated[tuple[Word, ...], Field(max_length=100)] = ()
+    checks: Annotated[tuple[Label, ...], Field(max_length=100)] = ()
     approvals: Annotated[StrictInt, Field(ge=0, le=100)] = 0
     reason: Line | None = None
 
@@ -47,7 +47,7 @@ class Demands(Payload):
 class Why(Payload):
     """A reason, which must be given."""
 
-    reason: Line
+    reason: Reason
 
 
 class Approval(Payload):
@@ -62,7 +62,7 @@ class CheckReport(Payload):
     """The outcome of a check of a version."""
 
     ref: Word
-    name: Word
+    name: Label
     passed: bool
     details: Line | None = None
 

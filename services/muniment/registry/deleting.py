@@ -15,7 +15,7 @@ from muniment.contracts.errors import Conflict, Gone
 from muniment.contracts.events import Cause, Change
 from muniment.contracts.identity import Principal
 from muniment.contracts.ids import ModelName
-from muniment.contracts.model import Line, Payload, Word
+from muniment.contracts.model import Payload, Reason, Word
 from muniment.registry.changing import Changes
 from muniment.registry.pointers import version_deleted
 from muniment.registry.store import LINEAGE
@@ -25,7 +25,7 @@ class Deletion(Payload):
     """Which version, and why."""
 
     ref: Word
-    reason: Line
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from muniment.contracts.errors import Conflict, Rejected, Transient
 from muniment.contracts.events import BaselineChanged, Cause, Change, Gate, VersionName
 from muniment.contracts.identity import Principal
 from muniment.contracts.ids import MAIN, ModelName
-from muniment.contracts.model import Line, Payload, Word
+from muniment.contracts.model import Payload, Reason, Word
 from muniment.contracts.reference import BASELINE
 from muniment.registry import gates as gating
 from muniment.registry.bytes_check import CommittedBytes
@@ -53,7 +53,7 @@ class Promotion(Payload):
     """
 
     ref: Word
-    reason: Line
+    reason: Reason
     dry_run: bool = False
     force: StrictBool = False
 
@@ -62,7 +62,7 @@ class Rollback(Payload):
     """Where the baseline is to go back to (by default the one before), and why. `force` as for a promotion."""
 
     to: Word | None = None
-    reason: Line
+    reason: Reason
     force: StrictBool = False
 
 
@@ -138,7 +138,13 @@ class Promotions:
         async with self.changes.of(model, by, cause) as change:
             now = await _baseline(change)
             if now is not None and now["number"] == target["number"]:
-                raise Conflict("baseline_already", "the version is the baseline", actual=f"{model}/{target['number']}")
+                raise Conflict(
+                    "baseline_already",
+                    "the version is the baseline",
+                    expected="a version other than the one that is there",
+                    actual=f"{model}/{target['number']}",
+                    hint=f"muniment pointer history {model} baseline",
+                )
             gates = await _gates(change.connection, target, now, force=wanted.force)
             if gating.passes(gates):
                 undone = await self._undone(change, target["number"])

@@ -14,7 +14,7 @@ from muniment.contracts.errors import Conflict, NotFound, Rejected
 from muniment.contracts.events import Cause
 from muniment.contracts.identity import Principal
 from muniment.contracts.ids import ModelName
-from muniment.contracts.model import Line, Payload, Word
+from muniment.contracts.model import Payload, Reason, Word
 from muniment.contracts.reference import BASELINE
 from muniment.registry.branches import find_branch, set_closed, set_protected
 from muniment.registry.changing import Changes, Changing
@@ -39,7 +39,7 @@ class Revert(Payload):
     """The entry to reverse, by its `event_id`, and why."""
 
     event_id: Word
-    reason: Line
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)

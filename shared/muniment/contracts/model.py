@@ -53,9 +53,19 @@ def text(limit: int) -> Any:
     return _checked(lambda value: ids.free_text(value, limit=limit, field="the text"))
 
 
+def _said(value: str) -> str:
+    if not value.strip():
+        raise ValueError("text_empty: a text that says something is expected, not spaces alone or nothing")
+    return value
+
+
 Word = Annotated[StrictStr, text(256)]
 """A short text: a name, a key, an id given by someone else."""
 Line = Annotated[StrictStr, text(2000)]
+Reason = Annotated[Line, AfterValidator(_said)]
+"""Why something is done, where it must be told: spaces alone tell nothing."""
+Label = Annotated[Word, AfterValidator(_said)]
+"""A name that people see."""
 Prose = Annotated[StrictStr, text(20_000)]
 Verbatim = Annotated[StrictStr, Field(max_length=2048), _checked(strict_json.verbatim)]
 """A text that means something elsewhere (an object's key): taken exactly as it is, never normalised."""

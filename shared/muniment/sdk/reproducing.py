@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from muniment.sdk.manifest import ManifestFile, ManifestText
 from muniment.sdk.recipe_text import Step, readme
+from muniment.sdk.started_by import HIDDEN
 
 PATCH: Final = "patch.diff"
 """The name of the uncommitted changes in the folder, where the version holds them."""
@@ -26,6 +27,10 @@ _PACKAGE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _RELEASE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.!+_-]*[A-Za-z0-9])?")
 _PROTOCOLS: Final = "file:git:http:https:ssh"
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_AGAIN: Final = (
+    "Give every metric of the run again.",
+    "Add `--run NAME`: the very same manifest is the very same version, and nothing would be recorded.",
+)
 _APOSTROPHE: Final = "\N{MODIFIER LETTER APOSTROPHE}"
 _SCP: Final = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^:].*")
 
@@ -58,7 +63,7 @@ def recipe(manifest: ManifestText, ref: str) -> Recipe:
         _command_step(facts, files),
     ]
     again = f"muniment publish OUT --model {shlex.quote(str(facts.content['model']))} --reproduces {shlex.quote(ref)}"
-    last = Step("Publish the result", [again + " --metric NAME=NUMBER --wait"], ["Give every metric of the run again."])
+    last = Step("Publish the result", [again + " --metric NAME=NUMBER --wait"], [*_AGAIN])
     missing = tuple(line for step in steps for line in step.missing)
     text = readme(ref, manifest.id, [*steps, last], sorted([*files, *([PATCH] if patch else [])]))
     return Recipe({"README.md": text.encode(), **files}, missing, patch)
@@ -104,8 +109,10 @@ def _code_step(facts: _Facts, patch: ManifestFile | None, files: dict[str, bytes
         step.missing.append("The run did not say which repository its code is from.")
     if commit is None:
         step.missing.append("The run did not say which commit it was started from.")
-    if step.missing:
+    if step.missing and commit is None:
         step.hint("Next time: `muniment publish --git ...`, or `muniment.sdk.capture(...)` inside a git checkout.")
+    elif step.missing:
+        step.hint("Next time: give the checkout a remote (`git remote add origin ADDRESS`); it is recorded then.")
     elif commit is None or not _COMMIT.fullmatch(commit):
         step.missing.append("The commit is no hexadecimal commit id, so no script checks it out: see `code.json`.")
     elif repository is None or not _is_cloneable(repository):
@@ -119,7 +126,8 @@ def _code_step(facts: _Facts, patch: ManifestFile | None, files: dict[str, bytes
             step.missing.append("The checkout had uncommitted changes, and the version does not hold them as a file.")
             step.hint("Next time: save `git diff HEAD` beside the model and publish with `--role patch.diff=patch`.")
         else:
-            step.hint(f"The uncommitted changes are in `{PATCH}`; `checkout.sh` applies them.")
+            applied = "`checkout.sh` applies them" if "checkout.sh" in files else f"apply them: `git apply {PATCH}`"
+            step.hint(f"The uncommitted changes are in `{PATCH}`; {applied}.")
     return step
 
 
@@ -212,10 +220,12 @@ def _command_step(facts: _Facts, files: dict[str, bytes]) -> Step:
     command = _text(facts.code.get("command"))
     if command is None:
         step.missing.append("The run did not say which command started it.")
-        step.hint("Next time: `muniment.sdk.capture(...)`, or `code={'command': ...}`.")
+        step.hint("Next time: `muniment.sdk.capture(...)`, or `muniment publish --command TEXT ...`.")
         return step
     files["command.txt"] = f"{command}\n".encode()
     step.hint("The command is in `command.txt`, as its author wrote it. Read it before you run it in `code/`.")
+    if HIDDEN in command:
+        step.hint(f"`{HIDDEN}` stands for a value that looked like a secret: put yours there.")
     return step
 
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
 import subprocess
-import sys
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
@@ -23,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 from muniment.sdk.records import Publication
+from muniment.sdk.started_by import started_by
 from muniment.sdk.transfer.scan import scan
 
 if TYPE_CHECKING:
@@ -138,7 +137,9 @@ def environment(*, packages: bool = True) -> dict[str, Any]:
 
 
 def code(folder: str | os.PathLike[str] = ".") -> dict[str, Any] | None:
-    """The git commit, branch, remote (without credentials) and dirtiness of a folder; None outside a repository."""
+    """The git commit, branch, remote (without credentials) and dirtiness of a folder, and the command that started this
+    process (without what looks like a secret); None outside a repository.
+    """
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
@@ -149,7 +150,7 @@ def code(folder: str | os.PathLike[str] = ".") -> dict[str, Any] | None:
         "branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD"),
         "repository": remote and without_credentials(remote),
         "dirty": None if status is None else bool(status),
-        "command": shlex.join([Path(sys.argv[0]).name]) if sys.argv and sys.argv[0] else None,
+        "command": started_by(),
     }
 
 

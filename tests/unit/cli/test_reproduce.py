@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,27 @@ def test_without_a_directory_it_is_named_after_the_version(
     monkeypatch.chdir(tmp_path)
     assert run("reproduce", "digits@main").code == 0
     assert (tmp_path / "again-digits-1" / "params.json").exists()
+
+
+def test_a_rerun_that_is_the_very_same_version_is_told(run: Run, registry: FakeRegistry, folder: Path) -> None:
+    assert run("publish", folder, "--model", "digits", "--wait", "-q").code == 0
+    done = run("publish", folder, "--model", "digits", "--wait", "--reproduces", "digits/1")
+    assert done.code == 0
+    assert "this is digits/1 itself" in done.err
+    assert "--run NAME" in done.err
+
+
+def test_the_command_that_trained_it_is_said_and_not_this_one(run: Run, registry: FakeRegistry, folder: Path) -> None:
+    publish = ("publish", folder, "--model", "digits", "--wait", "-q")
+
+    def code() -> Any:
+        return run("versions", "show", "digits@main", "--json").json["manifest"].get("code")
+
+    assert run(*publish, "--command", "python train.py --lr 0.1").code == 0
+    assert code() == {"command": "python train.py --lr 0.1"}
+    subprocess.run(["git", "init", "-q", "."], check=True)
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.test"]
+    subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    assert run(*publish, "--git").code == 0
+    assert "command" not in code(), "this process did not train it"
+    assert len(code()["commit"]) == 40

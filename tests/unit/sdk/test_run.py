@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx2
@@ -82,7 +83,7 @@ def test_only_the_first_rank_publishes(
     assert registry.requests == []
 
 
-def test_git_says_where_the_code_was(tmp_path: Path) -> None:
+def test_git_says_where_the_code_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*arguments: str) -> None:
         settings = ["-c", "user.name=n", "-c", "user.email=e@example.test", "-c", "init.defaultBranch=trunk"]
         subprocess.run(["git", "-C", str(tmp_path), *settings, *arguments], check=True, capture_output=True)
@@ -92,8 +93,10 @@ def test_git_says_where_the_code_was(tmp_path: Path) -> None:
     git("add", "train.py")
     git("commit", "-m", "first")
     git("remote", "add", "origin", "https://me:hunter2@git.example.test/team/code.git")
+    monkeypatch.setattr(sys, "orig_argv", ["/usr/bin/python", "train.py", "--lr", "0.1"])
     found = code(tmp_path)
     assert found is not None
+    assert found["command"] == "python train.py --lr 0.1"
     assert len(found["commit"]) == 40
     assert (found["branch"], found["dirty"]) == ("trunk", False)
     assert found["repository"] == "https://git.example.test/team/code.git"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from muniment.cli.arguments import Command, Option
-from muniment.cli.failures import Usage
+from muniment.cli.failures import CONFLICT, OK, Usage
 from muniment.cli.session import DEFAULTS, Common
 from muniment.cli.text import columns
 from muniment.contracts.errors import Conflict
@@ -54,10 +54,10 @@ def promote(
     /,
     *,
     reason: Why,
-    dry_run: Annotated[bool, Option("Judge the gates and change nothing.")] = False,
+    dry_run: Annotated[bool, Option("Judge the gates and change nothing; 6 where one is shut.")] = False,
     force: Force = False,
     common: Common = DEFAULTS,
-) -> None:
+) -> int:
     """Make a version the baseline."""
     with common.client() as client:
         try:
@@ -65,7 +65,17 @@ def promote(
         except Conflict as error:
             _say_gates(common, error)
             raise
-    _outcome(common, outcome, "promoted" if outcome["changed"] else "would be promoted" if dry_run else "is already")
+    if not dry_run:
+        _outcome(common, outcome, "promoted" if outcome["changed"] else "is already")
+        return OK
+    passes = all(gate["passed"] for gate in outcome["gates"])
+    _outcome(common, outcome, "would be promoted" if passes else "would be refused", is_done=False)
+    if passes:
+        common.next(f"muniment promote {ref} --reason TEXT")
+        return OK
+    for hint in (gate["hint"] for gate in outcome["gates"] if gate.get("hint")):
+        common.next(hint)
+    return CONFLICT
 
 
 @rollback_app.default
@@ -257,7 +267,7 @@ def _amount(tolerance: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def _outcome(common: Common, outcome: Mapping[str, Any], word: str) -> None:
+def _outcome(common: Common, outcome: Mapping[str, Any], word: str, *, is_done: bool = True) -> None:
     baseline, previous = outcome["baseline"], outcome.get("previous")
     if not common.json and not common.quiet and outcome["gates"]:
         common.say("\n".join(_gates(outcome["gates"])))
@@ -279,7 +289,8 @@ def _outcome(common: Common, outcome: Mapping[str, Any], word: str) -> None:
             ),
         ],
     )
-    common.next(f"muniment pointer history {baseline['model']} baseline")
+    if is_done:
+        common.next(f"muniment pointer history {baseline['model']} baseline")
 
 
 def _say_gates(common: Common, refusal: Conflict) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,11 +12,12 @@ from muniment.cli.failures import Usage
 from muniment.cli.progress import ProgressLine
 from muniment.cli.session import DEFAULTS, Common
 from muniment.cli.text import differences, moment, reproduction, size
-from muniment.contracts.errors import MunimentError
+from muniment.contracts.errors import MunimentError, NotFound
+from muniment.contracts.ids import MAIN
 
 if TYPE_CHECKING:
     from muniment.sdk.client import Client
-    from muniment.sdk.records import Publication
+    from muniment.sdk.records import Publication, Version
     from muniment.sdk.transfer.scan import Scan
 
 app = Command(
@@ -37,7 +39,8 @@ def publish(
     tag: Annotated[tuple[str, ...], Option("NAME=TEXT.")] = (),
     role: Annotated[tuple[str, ...], Option("PATH=ROLE of a file (config, tokenizer, ...).")] = (),
     parent: Annotated[tuple[str, ...], Option("REF[:KIND], a version it was made from: digits/3:fine-tune.")] = (),
-    branch: Annotated[str, Option("The branch; experiments are exp/...")] = "main",
+    branch: Annotated[str, Option("The branch, made where it is not there; experiments are exp/...")] = "main",
+    existing_branch: Annotated[bool, Option("Refuse where the branch is not there yet.")] = False,
     track: Annotated[str | None, Option("The track whose rules hold.")] = None,
     commit: Annotated[
         Literal["auto", "manual"], Option("manual: wait as a candidate until a person commits it.")
@@ -47,6 +50,7 @@ def publish(
     description: Annotated[str | None, Option("A text for people.")] = None,
     reproduces: Annotated[str | None, Option("The version that this run repeats; the registry compares them.")] = None,
     git: Annotated[bool, Option("Record commit, branch and remote of the working directory.")] = False,
+    command: Annotated[str | None, Option("The command that trained it: what `reproduce` tells to run.")] = None,
     idempotency_key: Annotated[str | None, Option("The same key gives the same publication.")] = None,
     wait: Annotated[bool, Option("Wait for the outcome.")] = False,
     timeout: Annotated[float, Option("Seconds to wait at most.")] = 3600.0,
@@ -63,9 +67,12 @@ def publish(
         "tags": options.pairs(tag, "--tag"),
         "roles": options.pairs(role, "--role"),
         "parents": options.parents(parent),
-        "code": _code() if git else None,
+        "code": _code(command, git=git),
     }
     with common.client() as client, ProgressLine() as progress:
+        _look_for_branch(common, client, model, branch, must_exist=existing_branch)
+        # Once, before anything moves: what `digits@main` means now is meant, and not what is published here.
+        original = client.version(reproduces) if reproduces else None
         publication = client.publish(
             source[0] if len(source) == 1 else list(source),
             model=model,
@@ -75,7 +82,7 @@ def publish(
             experiment_id=experiment,
             run_id=run,
             description=description,
-            reproduces=reproduces,
+            reproduces=None if original is None else original.id,
             idempotency_key=idempotency_key,
             wait=wait,
             timeout=timeout,
@@ -85,6 +92,53 @@ def publish(
         )
         answer = _whole(client, publication) if common.json or reproduces else {}
     _tell(common, publication, answer)
+    if original is not None and publication.version is not None:
+        _tell_repetition(common, original, publication.version.id, answer.get("reproduces"))
+
+
+def _look_for_branch(common: Common, client: Client, model: str, branch: str, *, must_exist: bool) -> None:
+    """Say which branch the publication makes, before anything is uploaded: a mistyped name makes one as well.
+
+    Raises `NotFound` (`branch_not_found`) where it must exist.
+    """
+    if branch == MAIN and not must_exist:
+        return
+    try:
+        client.branch(model, branch)
+        return
+    except NotFound:
+        pass
+    from difflib import get_close_matches
+
+    try:
+        known = [one.name for one in client.branches(model)]
+    except NotFound:  # nor is the model there
+        known = []
+    close = get_close_matches(branch, known, n=1, cutoff=0.8)
+    if must_exist:
+        raise NotFound(
+            "branch_not_found",
+            f"{model} has no branch {branch!r}, and --existing-branch makes none",
+            expected=f"one of {', '.join(known[:20])}{', ...' * (len(known) > 20)}"
+            if known
+            else "a model with branches",
+            actual=branch,
+            hint=f"did you mean {close[0]}?" if close else f"muniment branch create {model} {branch} --from REF",
+        )
+    common.say(
+        f"this makes the branch {model}@{branch}" + (f"; did you mean {close[0]}, which is there?" if close else "")
+    )
+
+
+def _tell_repetition(common: Common, original: Version, published: str, recorded: Mapping[str, Any] | None) -> None:
+    """Say why the answer to `--reproduces` is not there, or is another one."""
+    if published == original.id:
+        common.say(
+            f"this is {original.ref} itself: the very same manifest is the very same version, and nothing was "
+            "recorded; --run NAME makes the re-run a version of its own"
+        )
+    elif recorded is None or (recorded.get("model"), recorded["number"]) != (original.model, original.number):
+        common.say("this version was published before; what was recorded of it then stays")
 
 
 def _whole(client: Client, publication: Publication) -> dict[str, Any]:
@@ -135,7 +189,14 @@ def _say_what_goes(common: Common, found: Scan) -> None:
         common.say(f"left out, since hidden: {shown}")
 
 
-def _code() -> dict[str, Any] | None:
+def _code(command: str | None, *, git: bool) -> dict[str, Any] | None:
+    """What is recorded of the code. The process that runs here published the files and did not train them."""
+    told = {"command": command} if command else {}
+    if not git:
+        return told or None
     from muniment.sdk.run import code
 
-    return code()
+    found = code()
+    if found is None:
+        return told or None
+    return {**{name: value for name, value in found.items() if name != "command"}, **told}
