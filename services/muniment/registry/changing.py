@@ -61,6 +61,7 @@ class Changing:
                 "the reference names a version of another model",
                 expected=f"a version of {self.model.name}",
                 actual=f"{row['model']}/{row['number']}",
+                hint=f"muniment versions ls {self.model.name}",
             )
         return row
 

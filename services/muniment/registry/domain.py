@@ -311,6 +311,7 @@ def name_taken(name: str, kind: str) -> Conflict:
         f"the model has a {kind} with this name",
         expected="a name that no branch, pointer or release of the model has",
         actual=name,
+        hint="choose another name; muniment branch ls MODEL and muniment pointer ls MODEL show those that are there",
     )
 
 

@@ -194,7 +194,11 @@ class Promotions:
             row = await find_version(pool, wanted.to)
             if row["model"].lower() != model.lower():
                 raise Rejected(
-                    "reference_elsewhere", "the reference names a version of another model", actual=wanted.to
+                    "reference_elsewhere",
+                    "the reference names a version of another model",
+                    expected=f"a version of {model}",
+                    actual=wanted.to,
+                    hint=f"muniment pointer history {model} baseline",
                 )
             return row
         current = await find_version(pool, f"{model}@{BASELINE}")

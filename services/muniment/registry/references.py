@@ -111,7 +111,7 @@ async def find_number(source: Source, reference: Reference, model: asyncpg.Recor
             f"{reference} names no version{_then(at)}",
             expected=f"a number from 1 to {last}" if last else "nothing: the model had no version yet",
             actual=int(reference.value),
-            hint=f"muniment versions ls {model['name']}",
+            hint=f"muniment versions ls {model['name']}" if last else "name a later moment",
         )
     if reference.kind == "digest":
         rows = await source.fetch(SQL["numbers_by_prefix"], model["id"], reference.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, Literal, TextIO
 
 _STYLES: Final = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
@@ -96,6 +97,13 @@ def cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(cell(item) for item in value)
     return printable(value)
+
+
+def some(value: Mapping[str, Any] | None, most: int = 50) -> str | None:
+    """A mapping's first fields, and how many more there are."""
+    if not value or len(value) <= most:
+        return cell(value) if value else None
+    return f"{cell(dict(islice(value.items(), most)))}, and {len(value) - most} more: --json shows all"
 
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sized
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -64,7 +65,25 @@ def refusal(error: ValidationError) -> Rejected:
     code, colon, rest = message.partition(": ")
     if colon and code.isidentifier() and code == code.lower():
         return Rejected(code, f"{place}: {rest}{more}")
-    return Rejected("schema_invalid", f"{place}: {message}{more}", actual=repr(found.get("input"))[:200])
+    expected, actual = expectation(found)
+    return Rejected("schema_invalid", f"{place}: {message}{more}", expected=expected, actual=actual)
+
+
+def expectation(details: Mapping[str, Any]) -> tuple[str | None, str]:
+    """What Pydantic expected, where it says so, and what it found: a size for what is too long, else the value."""
+    given, limits = details.get("input"), details.get("ctx", {})
+    match details["type"]:
+        case "too_long" | "too_short" as kind:
+            most = f"at most {limits['max_length']}" if kind == "too_long" else f"at least {limits['min_length']}"
+            return f"{most} items", f"{len(given)} items" if isinstance(given, Sized) else repr(given)[:200]
+        case "string_too_long":
+            return f"at most {limits['max_length']} characters", f"{len(str(given))} characters"
+        case "missing":
+            return "a value", "nothing"
+        case "extra_forbidden":
+            return "no field of this name", repr(given)[:200]
+    _, should, expected = details["msg"].partition("nput should be ")
+    return expected if should else None, repr(given)[:200]
 
 
 def _own(details: ErrorDetails) -> Rejected | None:

@@ -15,6 +15,7 @@ from muniment.contracts.conditions import Condition, TagWish, condition, tag_wis
 from muniment.contracts.errors import Rejected
 from muniment.contracts.events import Stability
 from muniment.contracts.model import Payload
+from muniment.contracts.topics import BASELINE_CHANGED, RELEASE_PUBLISHED
 
 TOPICS: Final = tuple(t for t in topics.ALL if t.audience == "outward" and topics.NOTIFIER in t.consumers)
 """What can be subscribed to: every outward topic that the notifier consumes."""
@@ -145,7 +146,7 @@ def glob_matches(pattern: str, text: str) -> bool:
 
 def facts_of(topic: topics.Topic, data: Payload) -> Facts:
     """What filters see of an event."""
-    return _facts(topic.name, {name: getattr(data, name, None) for name in _FACTS})
+    return _facts(topic.name, {name: getattr(data, name, None) for name in (*_FACTS, "prerelease")})
 
 
 def facts_of_json(event: Mapping[str, Any]) -> Facts:
@@ -159,6 +160,10 @@ _FACTS: Final = ("model", "branch", "stability", "track", "tags", "metrics")
 
 def _facts(name: str, data: Mapping[str, Any]) -> Facts:
     model, branch, stability, track, tags, metrics = (data.get(fact) for fact in _FACTS)
+    if name == BASELINE_CHANGED.name:  # whoever waits for what is stable waits for these two before all
+        stability = "stable"
+    elif name == RELEASE_PUBLISHED.name:
+        stability = "candidate" if data.get("prerelease") else "stable"
     return Facts(name, model, branch, stability, track, tags or {}, metrics or {})
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from muniment.contracts.canonical import canonical_json, sha256_hex
+from muniment.contracts.errors import Rejected
 from muniment.contracts.ids import VersionId
 from muniment.contracts.model import (
     ByteCount,
@@ -85,8 +86,12 @@ class TrainingFacts(Payload):
 
     @model_validator(mode="after")
     def _parents_are_distinct(self) -> TrainingFacts:
-        if len({parent.id for parent in self.parents}) != len(self.parents):
-            raise ValueError("parent_repeated: each parent is named once")
+        seen: set[str] = set()
+        for parent in self.parents:
+            if parent.id in seen:
+                error = Rejected("parent_repeated", "a parent is named twice", expected="each once", actual=parent.id)
+                raise ValueError("parent_repeated") from error
+            seen.add(parent.id)
         return self
 
 

@@ -55,16 +55,16 @@ def text(limit: int) -> Any:
 
 def _said(value: str) -> str:
     if not value.strip():
-        raise ValueError("text_empty: a text that says something is expected, not spaces alone or nothing")
+        raise Rejected("text_empty", "it says nothing", expected="a text, and not spaces alone", actual=repr(value))
     return value
 
 
 Word = Annotated[StrictStr, text(256)]
 """A short text: a name, a key, an id given by someone else."""
 Line = Annotated[StrictStr, text(2000)]
-Reason = Annotated[Line, AfterValidator(_said)]
+Reason = Annotated[Line, _checked(_said)]
 """Why something is done, where it must be told: spaces alone tell nothing."""
-Label = Annotated[Word, AfterValidator(_said)]
+Label = Annotated[Word, _checked(_said)]
 """A name that people see."""
 Prose = Annotated[StrictStr, text(20_000)]
 Verbatim = Annotated[StrictStr, Field(max_length=2048), _checked(strict_json.verbatim)]

@@ -287,6 +287,22 @@ async def test_a_contract_that_means_nothing_is_refused(registry: Registry, body
     await registry.refused("PUT", "/models/digits/contract", code, as_="pam", json=body)
 
 
+@pytest.mark.parametrize("text", ["", "  "])
+async def test_a_reason_that_says_nothing_is_none(registry: Registry, text: str) -> None:
+    await registry.commit()
+    for verb, body in (
+        ("promote", {"ref": "digits/1", "reason": text}),
+        ("rollback", {"to": "digits/1", "reason": text}),
+        ("freeze", {"reason": text}),
+        ("delete", {"ref": "digits/1", "reason": text}),
+        ("revert", {"index": 1, "reason": text}),
+        ("checks", {"ref": "digits/1", "name": text, "passed": True}),
+    ):
+        problem = await registry.refused("POST", f"/models/digits/{verb}", "text_empty", as_="root", json=body)
+        assert (problem["expected"], problem["actual"]) == ("a text, and not spaces alone", repr(text)), verb
+    assert (await registry.get("/models/digits/pointers"))["items"] == [], "nothing was promoted"
+
+
 async def _events(registry: Registry, action: str) -> list[str]:
     """Ids of the requests for audit entries of an action, in order."""
     rows = await registry.pool.fetch(

@@ -35,13 +35,13 @@ def test_a_new_branch_is_told_with_the_one_that_may_be_meant(run: Run, publish: 
     done = run(*publish, "--branch", "exp/dropuot")
     assert done.code == 0
     first = done.err.splitlines()[0]
-    assert first == "this makes the branch digits@exp/dropuot; did you mean exp/dropout, which is there?"
-    assert "this makes the branch digits@exp/wide\n" in run(*publish, "--branch", "exp/wide").err
+    assert first == "digits has no branch 'exp/dropuot' yet: a new version makes it; did you mean exp/dropout?"
+    assert "digits has no branch 'exp/wide' yet: a new version makes it\n" in run(*publish, "--branch", "exp/wide").err
 
 
 @pytest.mark.parametrize("branch", ["exp/dropout", "main"])
 def test_of_a_branch_that_is_there_nothing_is_said(run: Run, publish: tuple[object, ...], branch: str) -> None:
-    assert "this makes" not in run(*publish, "--branch", branch).err
+    assert "has no branch" not in run(*publish, "--branch", branch).err
     assert run(*publish, "--branch", branch, "--existing-branch").code == 0
 
 

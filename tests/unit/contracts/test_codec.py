@@ -59,6 +59,29 @@ def test_everything_else_is_schema_invalid_and_names_its_place(changes: dict[str
     assert error.actual
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected", "actual"),
+    [
+        ({"facts": {"params": {f"p{n}": n for n in range(10_001)}}}, "at most 10000 items", "10001 items"),
+        ({"facts": {"metrics": {"accuracy": "high"}}}, "a valid number", "'high'"),
+        ({"commit": "soon"}, "'auto' or 'manual'", "'soon'"),
+        ({"modle": "digits"}, "no field of this name", "'digits'"),
+        ({"files": [{"path": "a", "size": 1}]}, "a value", "nothing"),
+    ],
+)
+def test_what_was_expected_and_what_was_there_are_told_apart(
+    changes: dict[str, Any], expected: str, actual: str
+) -> None:
+    error = refused(**changes)
+    assert (error.code, error.expected, error.actual) == ("schema_invalid", expected, actual)
+
+
+def test_a_parent_that_is_named_twice_is_named() -> None:
+    parent = {"id": "sha256:" + "1" * 64}
+    error = refused(facts={"parents": [parent, parent]})
+    assert (error.code, error.expected, error.actual) == ("parent_repeated", "each once", parent["id"])
+
+
 def test_more_faults_are_counted() -> None:
     assert refused(one=1, two=2, three=3).message.endswith("(and 2 more)")
 

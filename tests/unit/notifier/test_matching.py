@@ -205,5 +205,12 @@ def test_facts_come_from_whatever_the_event_has() -> None:
     assert (found.tags, found.metrics, found.stability) == ({"env": "test"}, {"accuracy": 1.0}, "stable")
     stored = {"type": topics.VERSION_AVAILABLE.type, "data": available.model_dump(mode="json", exclude_none=True)}
     assert facts_of_json(stored) == found
+    for name, data, stability in (
+        ("baseline-changed", {"model": "digits"}, "stable"),
+        ("release-published", {"model": "digits", "prerelease": False}, "stable"),
+        ("release-published", {"model": "digits", "prerelease": True}, "candidate"),
+    ):
+        told = facts_of_json({"type": f"muniment.{name}.v1", "data": data})
+        assert told.stability == stability, "who waits for what is stable hears of it"
     moved = RegistryChanged(kind="branch-moved", model="digits", operator="muniment|ada", branch="exp/x")
     assert facts_of(topics.REGISTRY_CHANGED, moved).branch == "exp/x"

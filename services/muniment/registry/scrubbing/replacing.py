@@ -99,7 +99,13 @@ class Replacing:
     async def _file(self, model: ModelName, wanted: Replacement) -> asyncpg.Record:
         row = await find_version(self.pool, wanted.ref)
         if row["model"].lower() != model.lower():
-            raise Rejected("reference_elsewhere", "the reference names a version of another model", actual=wanted.ref)
+            raise Rejected(
+                "reference_elsewhere",
+                "the reference names a version of another model",
+                expected=f"a version of {model}",
+                actual=wanted.ref,
+                hint=f"muniment versions ls {model}",
+            )
         files = await files_of(self.pool, row)
         for file in files:
             if file["path"] == wanted.path:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from muniment.cli import options
 from muniment.cli.arguments import Command, Option
 from muniment.cli.failures import Usage
+from muniment.cli.near_names import meant
 from muniment.cli.progress import ProgressLine
 from muniment.cli.session import DEFAULTS, Common
 from muniment.cli.text import differences, moment, reproduction, size
@@ -108,13 +109,11 @@ def _look_for_branch(common: Common, client: Client, model: str, branch: str, *,
         return
     except NotFound:
         pass
-    from difflib import get_close_matches
-
     try:
         known = [one.name for one in client.branches(model)]
     except NotFound:  # nor is the model there
         known = []
-    close = get_close_matches(branch, known, n=1, cutoff=0.8)
+    close = meant(branch, known)
     if must_exist:
         raise NotFound(
             "branch_not_found",
@@ -123,11 +122,10 @@ def _look_for_branch(common: Common, client: Client, model: str, branch: str, *,
             if known
             else "a model with branches",
             actual=branch,
-            hint=f"did you mean {close[0]}?" if close else f"muniment branch create {model} {branch} --from REF",
+            hint=f"did you mean {close}?" if close else f"muniment branch create {model} {branch} --from REF",
         )
-    common.say(
-        f"this makes the branch {model}@{branch}" + (f"; did you mean {close[0]}, which is there?" if close else "")
-    )
+    question = f"; did you mean {close}?" if close else ""
+    common.say(f"{model} has no branch {branch!r} yet: a new version makes it{question}")
 
 
 def _tell_repetition(common: Common, original: Version, published: str, recorded: Mapping[str, Any] | None) -> None:
@@ -178,6 +176,8 @@ def _tell(common: Common, publication: Publication, answer: dict[str, Any]) -> N
             *(("differs in", line) for line in differences(answer.get("reproduces"))),
         ],
     )
+    if version.committed_at is None:  # a publication that was matched names its version, and committed none
+        common.say("it was there before: the very same manifest is the very same version")
     common.next(f"muniment download {publication.model}/{version.number} DIR")
 
 

@@ -12,7 +12,7 @@ from muniment.cli.arguments import Command, Option
 from muniment.cli.failures import Usage
 from muniment.cli.graph import Key, draw
 from muniment.cli.session import DEFAULTS, At, Column, Common, Limit
-from muniment.cli.text import cell, differences, moment, reproduction, short, size
+from muniment.cli.text import cell, differences, moment, reproduction, short, size, some
 from muniment.contracts.reference import parse_reference
 
 app = Command("muniment versions", "The versions of a model.", example="muniment versions show digits@main")
@@ -51,7 +51,8 @@ def ls(
             name=lambda item: item["id"],
             table=_TABLE,
             limit=limit,
-            empty=f"{model} has no versions" + (f" on {branch}" if branch else ""),
+            empty=f"{model} {'had' if at else 'has'} no versions{f' on {branch}' if branch else ''}"
+            + (f" as of {at}" if at else ""),
         )
 
 
@@ -78,7 +79,8 @@ def show(ref: str, /, *, at: At = None, common: Common = DEFAULTS) -> None:
             ("committed", moment(found.committed_at)),
             ("description", found.description),
             ("tags", found.raw.get("tags")),
-            *((name, manifest.get(name)) for name in ("run_id", "experiment_id", "params", "hyperparams", "metrics")),
+            *((name, manifest.get(name)) for name in ("run_id", "experiment_id")),
+            *((name, some(manifest.get(name))) for name in ("params", "hyperparams", "metrics")),
             ("datasets", [item.get("name") for item in manifest.get("datasets", [])]),
             ("parents", [f"{short(item['id'])} ({item['kind']})" for item in manifest.get("parents", [])]),
             ("signature", _signature(found.raw.get("signature"))),

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from muniment.adapters.postgres import RACES, UNAVAILABLE
+from muniment.contracts.codec import expectation
 from muniment.contracts.errors import Forbidden, MunimentError, Transient, Unauthenticated
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -125,7 +126,8 @@ def _of_validation(error: RequestValidationError) -> Problem:
     first = errors[0]
     place = ".".join(str(part) for part in first["loc"])
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    facts = {"code": "schema_invalid", "actual": repr(first.get("input"))[:200]}
+    expected, actual = expectation(first)
+    facts = {"code": "schema_invalid", **({"expected": expected} if expected else {}), "actual": actual}
     return Problem(422, f"{place}: {first['msg']}{more}", facts)
 
 
