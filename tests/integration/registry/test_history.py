@@ -79,6 +79,7 @@ async def test_the_first_bad_version_and_what_changed_there(registry: Registry) 
     assert (first["field"], first["before"], first["after"]) == ("datasets.train.digest", "d1", "d2")
     assert first["same_change_elsewhere"] == 1, "the merge brought the same change to main"
     assert first["elsewhere"][0]["regressed"] is True
+    assert (first["brought_by_merges"], first["elsewhere"][0]["brought"]) == (1, True), "it is no trial of its own"
     rate = next(one for one in why["factors"] if one["field"] == "hyperparams.lr")
     assert rate["score"] < first["score"], "the rate changed elsewhere without harm"
     assert any("consistent with accuracy going from 0.92 to 0.7 here" in line for line in why["text"])

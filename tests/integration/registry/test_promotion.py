@@ -295,7 +295,7 @@ async def test_a_reason_that_says_nothing_is_none(registry: Registry, text: str)
         ("rollback", {"to": "digits/1", "reason": text}),
         ("freeze", {"reason": text}),
         ("delete", {"ref": "digits/1", "reason": text}),
-        ("revert", {"index": 1, "reason": text}),
+        ("revert", {"event_id": "e-1", "reason": text}),
         ("checks", {"ref": "digits/1", "name": text, "passed": True}),
     ):
         problem = await registry.refused("POST", f"/models/digits/{verb}", "text_empty", as_="root", json=body)

@@ -55,7 +55,9 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """The same field changed on another edge. `regressed` is None where the metric does not tell."""
+    """The same field changed on another edge. `regressed` is None where the metric does not tell; `brought` where a merge
+    has the value from another parent.
+    """
 
     parent: int
     number: int
@@ -63,6 +65,7 @@ class Elsewhere:
     after: Scalar
     delta: float | None
     regressed: bool | None
+    brought: bool = False
 
 
 @dataclass(slots=True)
@@ -76,25 +79,25 @@ class Tally:
     same_change: int = 0
     same_regressed: int = 0
     same_unharmed: int = 0
+    brought: int = 0
     _same: list[Elsewhere] = field(default_factory=list)
     _harmed: list[Elsewhere] = field(default_factory=list)
     _others: list[Elsewhere] = field(default_factory=list)
 
-    def add(
-        self, parent: int, number: int, before: Scalar, after: Scalar, delta: float | None, regressed: bool | None
-    ) -> None:
+    def add(self, one: Elsewhere) -> None:
         """Count an edge; the newest come first."""
-        is_same = same(before, self.factor.before) and same(after, self.factor.after)
+        is_same = same(one.before, self.factor.before) and same(one.after, self.factor.after)
         self.changed += 1
+        self.brought += one.brought
         self.same_change += is_same
-        if regressed is not None:
-            self.regressed += regressed
-            self.unharmed += not regressed
-            self.same_regressed += is_same and regressed
-            self.same_unharmed += is_same and not regressed
-        kept = self._same if is_same else self._harmed if regressed else self._others
+        if one.regressed is not None:
+            self.regressed += one.regressed
+            self.unharmed += not one.regressed
+            self.same_regressed += is_same and one.regressed
+            self.same_unharmed += is_same and not one.regressed
+        kept = self._same if is_same else self._harmed if one.regressed else self._others
         if len(kept) < MAX_EVIDENCE:
-            kept.append(Elsewhere(parent, number, before, after, delta, regressed))
+            kept.append(one)
 
     @property
     def elsewhere(self) -> list[Elsewhere]:
@@ -154,6 +157,9 @@ def _sentence(one: Tally, effect: str) -> str:
         told += f", of {unknown} it is not known"
     if one.same_change:
         told += f"; {one.same_change} made the very same change, {one.same_regressed} of them regressed"
+    if one.brought:
+        merges = "is a merge" if one.brought == 1 else "are merges"
+        told += f"; {one.brought} {merges} that brought it along: no new trial"
     shown = next((other for other in one.elsewhere if other.delta is not None), None)
     if shown is not None:
         told += f"; from version {shown.parent} to {shown.number} the metric went by {shown.delta:+.3g}"
@@ -189,6 +195,7 @@ def as_json(found: Iterable[Tally]) -> list[dict[str, Any]]:
             "unharmed_elsewhere": one.unharmed,
             "same_change_elsewhere": one.same_change,
             "same_change_regressed": one.same_regressed,
+            "brought_by_merges": one.brought,
             "elsewhere": [
                 {
                     "parent": other.parent,
@@ -197,6 +204,7 @@ def as_json(found: Iterable[Tally]) -> list[dict[str, Any]]:
                     "after": other.after,
                     "delta": other.delta,
                     "regressed": other.regressed,
+                    "brought": other.brought,
                 }
                 for other in one.elsewhere
             ],

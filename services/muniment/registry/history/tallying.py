@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 from muniment.registry.history.evidence import Evidence
-from muniment.registry.history.factors import Factor, Tally
+from muniment.registry.history.factors import Elsewhere, Factor, Tally
 from muniment.registry.history.fields import same
 from muniment.registry.history.graph import Graph
 
@@ -20,8 +20,8 @@ def tallies(
 ) -> list[Tally]:
     """What happened where each factor changed elsewhere.
 
-    A merge has a value from one of its parents more often than not: then it changed where that parent got it, and the
-    edges into the merge are no further evidence. Counted once more, a bad change would speak against itself.
+    A merge has a value from one of its parents more often than not. The edge from its other parent counts: a merge
+    that brought one factor along and not the other tells them apart. But it is marked, since it is no second trial.
     """
     found = [Tally(factor) for factor in factors]
     values = evidence.values
@@ -39,11 +39,12 @@ def tallies(
             delta = None if before is None or after is None else after - before
             regressed = evidence.regressed(parent, number)
             for place, (tally, one, other) in enumerate(zip(found, theirs, mine, strict=True)):
-                if _equal(one, other) or (len(known) > 1 and any(_equal(its[place], other) for its in known)):
+                if _equal(one, other):
                     continue
+                brought = len(known) > 1 and any(_equal(its[place], other) for its in known)
                 was = None if one is NOTHING else one
                 now = None if other is NOTHING else other
-                tally.add(parent, number, was, now, delta, regressed)
+                tally.add(Elsewhere(parent, number, was, now, delta, regressed, brought))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from muniment.registry.history.factors import Factor, Tally, changed_factors, ranked, sentences
+from muniment.registry.history.factors import Elsewhere, Factor, Tally, changed_factors, ranked, sentences
 
 DATA = Factor("datasets", "train.digest", "good", "mislabelled")
 LR = Factor("hyperparams", "lr", 0.1, 0.2)
@@ -14,7 +14,7 @@ NUMPY = Factor("environment.packages", "numpy", "1.0", "2.0")
 def tallied(factor: Factor, elsewhere: list[tuple[Any, ...]]) -> Tally:
     tally = Tally(factor)
     for other in elsewhere:
-        tally.add(*other)
+        tally.add(Elsewhere(*other))
     return tally
 
 
@@ -43,7 +43,7 @@ def test_only_here_is_above_often_without_harm_and_the_same_change_with_harm_is_
 
 def test_a_tensor_group_is_told_without_its_digest_and_the_metric_elsewhere_with_its_edge() -> None:
     layer = tallied(Factor("tensors", "encoder.layer.3", "sha256:aa", "sha256:bb"), [(3, 4, "x", "y", -0.2, True)])
-    layer.add(1, 2, "x", "y", None, None)
+    layer.add(Elsewhere(1, 2, "x", "y", None, None))
     (text,) = sentences([layer], "what was found bad")
     assert text.startswith(
         "tensors.encoder.layer.3.* changed; it changed on 2 other edges, 1 of them regressed, 0 did not"

@@ -1,4 +1,4 @@
-"""Where else a factor changed: an edge into a merge is no further evidence of what the merge only brings along."""
+"""Where else a factor changed: an edge into a merge is no new trial of what the merge brings along."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def counted(held: Held) -> Tally:
     return tally
 
 
-def test_what_a_merge_brings_along_is_not_counted_again() -> None:
+def test_what_a_merge_brings_along_is_said_to_be_no_new_trial() -> None:
     tally = counted({1: [0.1], 2: [0.1], 3: [0.5], 4: [0.5], 5: [0.5]})
-    assert (tally.changed, tally.elsewhere) == (0, []), "2 to 4 went bad because of 3, which is what is explained"
-    assert "on this edge alone" in sentences([tally], "it")[0]
+    assert [(one.parent, one.number, one.regressed, one.brought) for one in tally.elsewhere] == [(2, 4, True, True)]
+    assert "1 is a merge that brought it along: no new trial" in sentences([tally], "it")[0]
 
 
 def test_what_a_merge_sets_anew_is_counted() -> None:
@@ -40,8 +40,12 @@ def test_what_a_merge_sets_anew_is_counted() -> None:
         (3, 4): False,
         (4, 5): False,
     }
+    assert not tally.brought
 
 
 def test_a_value_that_appears_or_goes_is_a_change() -> None:
     tally = counted({1: [0.1], 2: [NOTHING], 3: [0.1], 4: [0.1], 5: [0.1]})
-    assert [(one.parent, one.number, one.before, one.after) for one in tally.elsewhere] == [(1, 2, 0.1, None)]
+    assert {(one.parent, one.number): (one.before, one.after, one.brought) for one in tally.elsewhere} == {
+        (1, 2): (0.1, None, False),
+        (2, 4): (None, 0.1, True),
+    }
