@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from pydantic import StrictBool
+
 from muniment.contracts.events import Cause
 from muniment.contracts.identity import Principal
 from muniment.contracts.model import Payload, rfc3339
@@ -48,7 +50,7 @@ _DIGEST_OF: Final = leftovers.digests_below(UPLOADS)
 class Sweep(Payload):
     """What to do."""
 
-    dry_run: bool = True
+    dry_run: StrictBool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 
 from muniment.contracts.events import Cause, Change
 from muniment.contracts.identity import Principal
@@ -41,7 +41,7 @@ _SHOWN: Final = 100
 class Collection(Payload):
     """What to do. `limit`: objects looked at in one request; `after` goes on where the one before has ended."""
 
-    dry_run: bool = True
+    dry_run: StrictBool = True
     limit: Annotated[StrictInt, Field(ge=1, le=5_000)] = 1_000
     after: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 0
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import asyncpg
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from muniment.contracts.errors import PreconditionFailed
 from muniment.contracts.events import Cause, Change
@@ -54,7 +54,7 @@ class Approval(Payload):
     """A person's word on a version."""
 
     ref: Word
-    approved: bool = True
+    approved: StrictBool = True
     comment: Line | None = None
 
 
@@ -63,7 +63,7 @@ class CheckReport(Payload):
 
     ref: Word
     name: Label
-    passed: bool
+    passed: StrictBool
     details: Line | None = None
 
 

@@ -82,7 +82,8 @@ def summary(gates: Sequence[Gate]) -> str:
 
 def _deleted(candidate: Candidate) -> Gate:
     actual = "there" if candidate.deleted is None else f"deleted: {candidate.deleted}"
-    return Gate(name="version", passed=candidate.deleted is None, expected="there", actual=actual)
+    hint = None if candidate.deleted is None else "name another version: muniment versions ls MODEL"
+    return Gate(name="version", passed=candidate.deleted is None, expected="there", actual=actual, hint=hint)
 
 
 def _frozen(contract: Contract) -> Gate:

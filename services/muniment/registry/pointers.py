@@ -171,4 +171,5 @@ def version_deleted(row: asyncpg.Record) -> Conflict:
         f"{row['model']}/{row['number']} was deleted",
         expected="a version that is there",
         actual=f"deleted by {row['deleted_by']}: {row['deleted_reason']}",
+        hint=f"name another version: muniment versions ls {row['model']}",
     )

@@ -54,7 +54,7 @@ class Promotion(Payload):
 
     ref: Word
     reason: Reason
-    dry_run: bool = False
+    dry_run: StrictBool = False
     force: StrictBool = False
 
 

@@ -27,6 +27,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+from pydantic import StrictBool
+
 from muniment.contracts.errors import NotFound
 from muniment.contracts.events import Cause
 from muniment.contracts.identity import Principal
@@ -52,7 +54,7 @@ _SHOWN: Final = 100
 class Sweep(Payload):
     """What to do."""
 
-    dry_run: bool = True
+    dry_run: StrictBool = True
 
 
 class Place(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from muniment.contracts.errors import Rejected
 from muniment.contracts.ids import branch_name, model_name, version_id
@@ -63,12 +63,15 @@ def event_fields(
     )
 
 
+_NOT_FINITE: Final = "JSON has no NaN and no infinity: leave it out; a setting can be sent as a string"
+
+
 def scalar(value: Any, name: str) -> str | int | float | bool | None:
     """A JSON scalar. Raises `Rejected` (`value_invalid`) for anything else, NaN included."""
     if not isinstance(value, str | int | float | None) and hasattr(value, "item"):
         value = value.item()  # NumPy and PyTorch scalars
     if isinstance(value, float) and not math.isfinite(value):
-        raise _invalid(name, "a finite number", value, "JSON has no NaN and no infinity; send it as a string")
+        raise _invalid(name, "a finite number", value, _NOT_FINITE)
     if not isinstance(value, str | int | float | None):
         raise _invalid(name, "a string, number, boolean or None", type(value).__name__, "send it as a string")
     return value

@@ -287,6 +287,29 @@ async def test_a_contract_that_means_nothing_is_refused(registry: Registry, body
     await registry.refused("PUT", "/models/digits/contract", code, as_="pam", json=body)
 
 
+async def test_an_outcome_is_true_or_false_and_no_word_for_it(registry: Registry) -> None:
+    await registry.commit()
+    for verb, body in (
+        ("checks", {"ref": "digits/1", "name": "bias", "passed": "yes"}),
+        ("approvals", {"ref": "digits/1", "approved": 1}),
+        ("promote", {"ref": "digits/1", "reason": "x", "dry_run": "no"}),
+    ):
+        problem = await registry.refused("POST", f"/models/digits/{verb}", "schema_invalid", json=body)
+        assert problem["expected"] == "a valid boolean", verb
+
+
+async def test_a_version_that_was_deleted_is_told_with_a_way_on(registry: Registry) -> None:
+    await registry.commit()
+    await registry.commit()
+    await registry.post("/models/digits/delete", ref="digits/1", reason="a mistake")
+    problem = await registry.refused(
+        "POST", "/models/digits/promote", "promotion_refused", json={"ref": "digits/1", "reason": "x"}
+    )
+    assert problem["hint"] == "name another version: muniment versions ls MODEL"
+    problem = await registry.refused("PUT", "/models/digits/pointers/best", "version_deleted", json={"ref": "digits/1"})
+    assert problem["hint"] == "name another version: muniment versions ls digits"
+
+
 @pytest.mark.parametrize("text", ["", "  "])
 async def test_a_reason_that_says_nothing_is_none(registry: Registry, text: str) -> None:
     await registry.commit()

@@ -55,8 +55,9 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """The same field changed on another edge. `regressed` is None where the metric does not tell; `brought` where a merge
-    has the value from another parent.
+    """The same field changed on another edge. `regressed` is None where the metric does not tell.
+
+    `brought`: the edge leads into a merge that has the value from another of its parents.
     """
 
     parent: int
