@@ -8,8 +8,11 @@ import os
 import platform
 from typing import Final
 
-_COLLECT: Final = (700, 10, 10)
-"""New objects before a collection, and collections before one of an older generation, once the process is ready."""
+_COLLECT: Final = (5_000, 10, 10)
+"""New objects before a collection, and collections before one of an older generation, once the process is ready.
+
+Python's 700 is for small programs: a batch of events makes more, all of them alive, and is looked at again and again.
+"""
 _M_ARENA_MAX: Final = -8
 _ARENAS: Final = 2
 
