@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -19,6 +18,7 @@ from muniment.runtime import stop_point
 from muniment.runtime.logging import configure as configure_logging
 from muniment.runtime.settings import Settings
 from muniment.server.endpoints import CREDENTIALS, PARTS_ENV, Endpoints, require_external, started_parts
+from muniment.server.memory import keep_few_arenas, keep_out_of_collections
 from muniment.server.parts import Parts
 from muniment.server.parts.datadir import write_private
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from muniment.runtime.service import Service
 
 log = structlog.get_logger(__name__)
-
-_COLLECT: Final = (700, 10, 10)
-"""New objects before a collection, and collections before one of an older generation, once the process is ready."""
 
 
 def say(text: str) -> None:
@@ -41,6 +38,7 @@ def run_until_signalled(main: Callable[[], Coroutine[Any, Any, None]], settings:
     """Run `main` until it ends or SIGINT or SIGTERM cancels it: a clean stop either way. 1 with the error told."""
     configure_logging(settings.log_level, settings.log_format)
     stop_point.configure(settings.stop_at)
+    keep_few_arenas()  # before the first thread
 
     async def run() -> None:
         task = asyncio.create_task(main())
@@ -99,7 +97,7 @@ async def up(settings: Settings, ready: Callable[[str], None]) -> None:
         running = await stack.enter_async_context(running_stack(settings, endpoints, services, say))
         environment = settings.data_dir / PARTS_ENV
         write_private(environment, "".join(f"{k}={v}\n" for k, v in parts_environment(endpoints).items()))
-        _keep_out_of_collections()
+        keep_out_of_collections()
         ready(running.url)
         say(f"the admin token is in {settings.data_dir / CREDENTIALS}; stop with Ctrl-C")
         try:
@@ -119,7 +117,7 @@ async def run(settings: Settings, names: tuple[str, ...], ready: Callable[[str],
         started_parts(settings, say) as (_, endpoints),
         running_stack(settings, endpoints, services, say) as running,
     ):
-        _keep_out_of_collections()
+        keep_out_of_collections()
         ready(running.url)
         try:
             await _first_failure(running.failed())
@@ -133,13 +131,6 @@ def _load(names: tuple[str, ...]) -> tuple[Service, ...]:
     from muniment.server.wiring import chosen
 
     return chosen(names)
-
-
-def _keep_out_of_collections() -> None:
-    """What is loaded by now stays for good: looking at all of it stops every event for 0.1 to 0.3 s."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT)
 
 
 def parts_environment(endpoints: Endpoints) -> dict[str, str]:
