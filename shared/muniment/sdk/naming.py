@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote
 
 from muniment.contracts.errors import NotFound
 from muniment.sdk.calls import parsed
 from muniment.sdk.exchange import Call, Listing, Request, ask, ask_json, request
+
+_READING: Final = {"promote", "rollback", "revert"}
+"""Verbs for which the server reads a version's bytes, or waits for a store that does not answer."""
+_READ_WAIT_S: Final = 1800.0
+"""How long it may take for that. A client that gives up before is not told what came of it."""
 
 
 def create_branch(model: str, name: str, ref: str | None, reason: str | None) -> Call[Any]:
@@ -69,7 +74,8 @@ def put_contract(model: str, demands: Mapping[str, Any], expected: int | None) -
 def act(model: str, verb: str, body: Mapping[str, Any], *, safe: bool = False) -> Call[Any]:
     """A verb of a model: freeze, unfreeze, approvals, checks, promote, rollback, revert, describe."""
     given = {name: value for name, value in body.items() if value is not None}
-    return (yield from ask_json(request("registry", "POST", _place(model, verb), body=given, safe=safe)))
+    wait = _READ_WAIT_S if verb in _READING else 0.0
+    return (yield from ask_json(request("registry", "POST", _place(model, verb), body=given, safe=safe, wait=wait)))
 
 
 def said(ref: str) -> Call[Any]:

@@ -18,6 +18,8 @@ from muniment.sdk.transfer.upload import Upload
 from muniment.sdk.workshop import Workshop, carry
 
 _LOOK_EVERY_S: Final = 0.5
+UNREADABLE_S: Final = 60.0
+"""How long a pass is waited for when all that is left are objects that the store does not give."""
 _READ_WAIT_S: Final = 1800.0
 """How long a server may take to read what was put back: every byte of it."""
 
@@ -44,12 +46,20 @@ def run(run_id: int) -> Call[Any]:
 
 
 def scrubbing(model: str | None, on_progress: OnProgress | None) -> Call[Any]:
-    """Ask for a pass and wait for its end."""
+    """Ask for a pass and wait for its end, or until what is left has not been readable for `UNREADABLE_S`.
+
+    The answer's `finished_at` is None then, and `last_error` says why: the server goes on trying.
+    """
     now = yield from start(model)
+    stuck = 0.0
     while True:
         if on_progress is not None:
             on_progress(Progress("scrub", now["bytes_done"], now["size"]))
         if now["finished_at"] is not None:
+            return now
+        left = now["objects"] - now["objects_done"]
+        stuck = stuck + _LOOK_EVERY_S if 0 < left <= now["waiting"] else 0.0
+        if stuck > UNREADABLE_S:
             return now
         yield Pause(_LOOK_EVERY_S)
         now = yield from run(now["id"])

@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from muniment.sdk import scrubbing
 from muniment.testing.fake_registry import FakeRegistry
 from tests.unit.cli.conftest import Run
 
@@ -107,6 +108,19 @@ def test_a_pass_is_asked_for_and_waited_for(run: Run, sent: list[Any]) -> None:
     done = run("scrub", "run", "--model", "digits", "--json")
     assert (done.code, done.json["finished_at"] is not None) == (0, True)
     assert sent == [("POST", "/scrub/runs", {"model": "digits"})]
+
+
+def test_what_the_store_does_not_give_is_not_waited_for_without_end(
+    run: Run, registry: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scrubbing, "UNREADABLE_S", 0.0)
+    stuck = {**RUN, "objects_done": 1, "bytes_done": 50, "waiting": 1, "last_error": "the store did not answer"}
+    registry.intercept = lambda request: (
+        httpx2.Response(200, json=stuck) if request.url.path.startswith("/api/v1/scrub/runs") else None
+    )
+    done = run("scrub", "run", "--model", "digits")
+    assert done.code == 1
+    assert "1 objects, which the store does not give: the store did not answer" in done.out
 
 
 def test_a_file_is_put_back_only_where_it_is_the_very_file(run: Run, sent: list[Any], machine: Path) -> None:

@@ -59,11 +59,12 @@ def run(
     model: Annotated[str | None, Option("Read this model's bytes alone.")] = None,
     common: Common = DEFAULTS,
 ) -> int:
-    """Have all committed bytes read now, and wait for it; the exit code is 1 where some are damaged."""
+    """Have all committed bytes read now, and wait for it; the exit code is 1 where some are damaged or not readable."""
     common.say("the pass goes on if you stop waiting: muniment scrub status")
     with common.client() as client, ProgressLine() as progress:
         done = client.scrub(model=model, on_progress=None if common.quiet else progress)
     damaged = done["damaged_objects"]
+    unread = 0 if done["finished_at"] is not None else done["objects"] - done["objects_done"]
     common.show(
         done,
         name=done["id"],
@@ -72,10 +73,11 @@ def run(
             ("model", done.get("model") or "all"),
             ("read", f"{done['objects_done']} objects, {size(done['bytes_done'])}"),
             ("damaged", f"{damaged} objects" if damaged else "none"),
+            ("unread", f"{unread} objects, which the store does not give: {done['last_error']}" if unread else None),
         ],
     )
     common.next("muniment scrub ls" if damaged else "muniment scrub status")
-    return failures.FAILED if damaged else failures.OK
+    return failures.FAILED if damaged or unread else failures.OK
 
 
 @app.command("ls")
