@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from muniment.contracts.errors import Misconfigured
 from muniment.runtime.settings import Settings
 from muniment.server.parts import PartError, Parts, PartsSettings, start_parts
+from muniment.server.parts.datadir import REMEMBERED_PORTS
 
 if TYPE_CHECKING:
     from muniment.adapters.kafka import KafkaConnection
@@ -51,7 +52,21 @@ async def started_parts(settings: Settings, progress: Callable[[str], None]) -> 
 
 @asynccontextmanager
 async def reached_parts(settings: Settings, progress: Callable[[str], None]) -> AsyncIterator[Endpoints]:
-    """The parts, for a command of an operator: those of a `muniment up` on the same data, or else started for it."""
+    """The parts, for a command of an operator: those of a `muniment up` on the same data, or else started for it.
+
+    Raises `Misconfigured` (`no_registry_here`) where embedded parts would have to be made anew: an operator who stands
+    in the wrong folder must not be told of an empty registry.
+    """
+    modes = (settings.kafka.mode, settings.postgres.mode, settings.s3.mode)
+    if "embedded" in modes and not (settings.data_dir / REMEMBERED_PORTS).exists():
+        raise Misconfigured(
+            "no_registry_here",
+            "no registry was ever started on this data folder",
+            expected="the folder that muniment up was given with --data-dir",
+            actual=str(settings.data_dir.absolute()),
+            hint="name it in MUNIMENT_DATA_DIR, or go where muniment up was started; for parts elsewhere set "
+            "MUNIMENT_KAFKA__MODE, MUNIMENT_POSTGRES__MODE and MUNIMENT_S3__MODE to external",
+        )
     try:
         async with started_parts(settings, progress) as (_, endpoints):
             yield endpoints

@@ -32,6 +32,8 @@ LONGEST_SOCKET = "pg/.s.PGSQL.5432"
 SOCKET_PATH_LIMIT = 103  # bytes of sun_path on macOS; Linux has 107
 PORT_RANGE = range(20000, 32000)  # below the ranges from which systems take ports for outgoing connections
 LEFTOVER_PATIENCE = 60.0
+REMEMBERED_PORTS = "ports.json"
+"""The file with the parts' ports: there once parts have been started in the folder."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,11 @@ class DataDir:
 
     def ports(self, part: str, **wanted: int | None) -> dict[str, int]:
         """One free loopback port for each name. A wanted one must be free; else the one of last time is taken
-        if it is still free; else a new one. Remembered in `ports.json`.
+        if it is still free; else a new one. Remembered in `REMEMBERED_PORTS`.
 
         Raises `PartError` (`port_in_use`) for a wanted port that is taken.
         """
-        file = self.root / "ports.json"
+        file = self.root / REMEMBERED_PORTS
         known: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
         chosen: dict[str, int] = {}
         taken = {port for key, port in known.items() if not key.startswith(f"{part}.")}
