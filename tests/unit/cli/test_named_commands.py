@@ -28,6 +28,8 @@ NO_COMMANDS = {"proof of misbehaviour", "roles'"}
 """A line of a file format, and the name of a lock."""
 MENTION = re.compile(r"(?<![\w./@:'-])muniment (?=[a-z])((?:(?!(?<![\w./@:'-])muniment )[^`\n])*)")
 TICKED = re.compile(r"`([a-z-]+ [^`\n]+)`")
+PROSE = {"is", "was", "writes", "shows", "takes"}
+"""What a sentence goes on with where a command is its subject."""
 OPTION = re.compile(r"--[a-z][a-z-]*")
 LOOSE_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 QUOTED = re.compile(r"""(?<=[\s=])(?:"[^"]*"|'[^']*')""")
@@ -119,7 +121,7 @@ def _wrong(name: str, rest: str, is_whole: bool) -> str | None:
         return None  # the command alone: its name is meant, not a line to type
     if unknown := [one for token in tokens for one in OPTION.findall(token)[:1] if one not in known(command)]:
         return f"{command.name} has no option {unknown[0]}"
-    if not is_whole or "..." in end[0]:
+    if not is_whole or "..." in end[0] or tokens[0] in PROSE:
         return None  # the options are meant, not a line to type
     last = max(place for place, token in enumerate(tokens) if token.startswith("--") or _is_value(token))
     complaint = None
@@ -206,6 +208,7 @@ def test_every_option_that_an_error_names_is_one_of_some_command() -> None:
         (f"release create {FIELD} 1.0.0 --source REF", "no option --source"),
         ("token create NAME --role root/all, or another", "invalid choice"),
         ("log A B", "unrecognized"),
+        ("up was given with --data-folder", "no option --data-folder"),
     ],
 )
 def test_a_wrong_mention_is_seen(text: str, complaint: str) -> None:
@@ -221,6 +224,7 @@ def test_a_wrong_mention_is_seen(text: str, complaint: str) -> None:
         f"versions delete {FIELD} --reason TEXT deletes the version it is a copy of; the release stays",
         "bisect --good digits/1 --bad digits@main --metric accuracy --drop 0.02",
         "bisect run -- python check.py",
+        "up was given with --data-dir",
         "versions ls|show",
     ],
 )
