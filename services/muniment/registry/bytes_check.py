@@ -148,6 +148,12 @@ def place_of(file: VersionFile) -> Location:
     return Location(file.location.bucket, file.location.key, file.location.version_id)
 
 
+def unreadable(sha256: str, size: int, reads: int, error: Exception) -> Damage:
+    """The damage of a version of an object that the store gives no bytes of, after so many reads."""
+    actual = f"none: the store failed {reads} reads in a row and gives other objects; {error}"
+    return Damage("bytes_unreadable", f"sha256:{sha256}, {size} B", actual[:1900])
+
+
 def missing(file: VersionFile) -> Rejected:
     """The store has nothing under the file's version-id."""
     return Rejected(

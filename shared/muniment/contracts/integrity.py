@@ -21,7 +21,8 @@ from muniment.contracts.model import (
 MAX_NAMED: Final = 1_000
 """Files that one event names; `more` counts the others."""
 
-DamageCode = Literal["bytes_damaged", "bytes_missing"]
+DamageCode = Literal["bytes_damaged", "bytes_missing", "bytes_unreadable"]
+"""Other bytes than were committed; none; or the store answers for other objects and fails each read of this one."""
 
 
 class HeldFile(Payload):

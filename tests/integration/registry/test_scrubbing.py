@@ -154,6 +154,46 @@ async def test_a_store_that_does_not_answer_says_nothing_of_the_bytes(
     assert (run["damaged_objects"], run["waiting"], wrong) == (0, 0, [])
 
 
+@pytest.mark.parametrize("away", ["", "manifests/"])
+async def test_bytes_that_the_store_fails_to_give_are_damage_while_it_gives_others(
+    registry: Registry, replica: Callable[..., Scrubbing], monkeypatch: pytest.MonkeyPatch, away: str
+) -> None:
+    rotten = place((await registry.commit())["files"][0])
+    await registry.commit("letters", files={"w.bin": b"others"})
+    one = replica()
+    hashing = registry.blobs.hash
+    failing = [rotten.version_id]
+
+    async def failed(location: Any, **given: Any) -> Any:
+        if location.version_id in failing or (away and location.key.startswith(away)):
+            raise StoreUnavailable("store_unavailable", "the store did not answer as it should", actual="500")
+        return await hashing(location, **given)
+
+    monkeypatch.setattr(registry.blobs, "hash", failed)
+    run = await registry.post("/scrub/runs", status=202)
+    for _ in range(5):
+        await one.scrubber.step()
+        await registry.pool.execute(
+            "UPDATE stored_object SET scrub_until = '-infinity'; UPDATE scrub_pace SET debt = 0"
+        )
+    told = await registry.sent(topics.INTEGRITY_VIOLATED)
+    if away:  # the store fails all: an outage, and no word of the bytes
+        assert (told, (await registry.get("/scrub"))["waiting"]) == ([], 1)
+        return
+    [event] = told
+    assert (event["code"], event["files"][0]["version"]["number"]) == ("bytes_unreadable", 1)
+    assert "failed 3 reads in a row" in event["actual"]
+    assert (await registry.get(f"/scrub/runs/{run['id']}"))["finished_at"], "the pass waits for ever"
+    problem = await registry.refused("GET", "/versions/digits%2F1/files", "version_damaged", as_="rae")
+    assert "muniment scrub repair digits/1" in problem["hint"]
+    assert (await scrub(registry, one))["damaged_objects"] == 1
+
+    failing.clear()  # the store has got it back
+    assert (await scrub(registry, one))["damaged_objects"] == 0
+    assert len(await registry.sent(topics.INTEGRITY_RESTORED)) == 1
+    assert (await registry.get("/versions/digits%2F1/files"))["files"]
+
+
 async def test_two_processes_share_a_pass_and_read_nothing_twice(
     registry: Registry, replica: Callable[..., Scrubbing], monkeypatch: pytest.MonkeyPatch
 ) -> None:

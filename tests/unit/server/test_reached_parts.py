@@ -10,7 +10,9 @@ import pytest
 from muniment.cli.main import main
 
 
-@pytest.mark.parametrize("command", [("audit", "verify"), ("rebuild", "--into", "again"), ("migrate",), ("topics", "check")])
+@pytest.mark.parametrize(
+    "command", [("audit", "verify"), ("rebuild", "--into", "again"), ("migrate",), ("topics", "check")]
+)
 def test_a_folder_without_a_registry_is_told_and_left_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
 ) -> None:

@@ -15,9 +15,9 @@ from typing import Any, Final
 import structlog
 
 from muniment.adapters.postgres import RACES, UNAVAILABLE
-from muniment.contracts.errors import MunimentError
+from muniment.contracts.errors import MunimentError, Transient
 from muniment.ports.blobs import Location
-from muniment.registry.bytes_check import CommittedBytes, Read
+from muniment.registry.bytes_check import CommittedBytes, Damage, Read, unreadable
 from muniment.registry.scrubbing.damages import Damages
 from muniment.registry.scrubbing.reading import PacedReader
 from muniment.registry.scrubbing.repairs import Repairs
@@ -31,9 +31,11 @@ from muniment.runtime.stop_point import reached
 log = structlog.get_logger(__name__)
 
 TRIED_AGAIN: Final[tuple[type[Exception], ...]] = (MunimentError, OSError, *UNAVAILABLE, *RACES)
-"""A store or a database that does not answer as it should: never a statement about the bytes."""
+"""A store or a database that does not answer as it should: by itself no statement about the bytes."""
 IDLE_S: Final = 5.0
 _PUT_OFF_S: Final = 60.0
+_FAILURES: Final = 3
+"""Reads in a row that the store fails, while it gives something else, before an object counts as damaged."""
 _COUNT_EVERY_S: Final = 300.0
 _QUIET_S: Final = 60.0
 """How long the cycle rests, at most, where nothing may be read yet; passes are looked for all the while."""
@@ -178,7 +180,7 @@ class Scrubber:
         return 0.0 if read else IDLE_S
 
     async def _scrub(self, lease: _Lease) -> bool:
-        """Read one object and record it; False where it could not be read, which says nothing of its bytes."""
+        """Read one object and record it; False where it could not be read, and nothing is known of its bytes."""
 
         def progress(count: int) -> None:
             lease.done += count
@@ -191,10 +193,9 @@ class Scrubber:
             damage = await self.committed.look(lease.place, lease.sha256, lease.size, read)
         except TRIED_AGAIN as error:
             log.warning("committed bytes could not be read", place=str(lease.place), error=repr(error)[:300])
-            await self.transactions.pool.execute(
-                SCRUBBING["put_off"], lease.id, lease.epoch, _PUT_OFF_S, str(error)[:500]
-            )
-            return False
+            damage = await self._put_off(lease, error)
+            if damage is None:
+                return False
         reached("registry.scrub-read")
         if damage is not None:
             await self.damages.record(lease.id, damage, lease.epoch)
@@ -203,6 +204,26 @@ class Scrubber:
         else:
             await self.transactions.pool.execute(SCRUBBING["mark_right"], [lease.id], [lease.epoch])
         return True
+
+    async def _put_off(self, lease: _Lease, error: Exception) -> Damage | None:
+        """Try an unread object again later. Damage where the store itself gives no bytes of it, and does of others.
+
+        A store finds bytes that rotted on its disks by its own checksums, and answers with an error for ever.
+        """
+        store_failed = isinstance(error, Transient)
+        failures = await self.transactions.pool.fetchval(
+            SCRUBBING["put_off"], lease.id, lease.epoch, _PUT_OFF_S, str(error)[:500], store_failed
+        )
+        if not store_failed or failures is None or (failures < _FAILURES and not lease.damaged):
+            return None
+        beside = await self.transactions.pool.fetchrow(SCRUBBING["manifest_beside"], lease.id)
+        if beside is None:
+            return None
+        try:
+            await self.committed.blobs.hash(Location(beside["bucket"], beside["key"], beside["version_id"]))
+        except TRIED_AGAIN:
+            return None  # the store fails others as well: that is an outage
+        return unreadable(lease.sha256, lease.size, failures, error)
 
     async def _read_good(self, place: Location, size: int) -> Read:
         return await self.reader.read(place, size, self.metrics.scrubbed_bytes.inc)

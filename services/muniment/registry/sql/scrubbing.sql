@@ -53,13 +53,29 @@ WHERE o.id = mine.id AND o.scrub_epoch = mine.epoch
 
 -- name: mark_right
 UPDATE stored_object o
-SET last_scrubbed_at = clock_timestamp(), scrub_until = '-infinity', scrub_read = 0, scrub_error = NULL
+SET last_scrubbed_at = clock_timestamp(), scrub_until = '-infinity', scrub_read = 0, scrub_error = NULL,
+    scrub_failures = 0
 FROM unnest($1::bigint[], $2::bigint[]) AS mine (id, epoch)
 WHERE o.id = mine.id AND o.scrub_epoch = mine.epoch
 
 -- name: put_off
-UPDATE stored_object SET scrub_until = now() + make_interval(secs => $3), scrub_read = 0, scrub_error = $4
+-- Tried again after 5, 20, ... and at most $3 seconds; whether the store has failed ($5) counts. How often it has in a row.
+UPDATE stored_object
+SET scrub_until = now() + make_interval(secs => least($3::float8, 5 * 4.0 ^ least(scrub_failures, 10))), scrub_read = 0,
+    scrub_error = $4, scrub_failures = CASE WHEN $5::boolean THEN scrub_failures + 1 ELSE 0 END
 WHERE id = $1 AND scrub_epoch = $2
+RETURNING scrub_failures
+
+-- name: manifest_beside
+-- A manifest of whatever holds the object: something else that the store must be able to give.
+SELECT v.manifest_bucket AS bucket, v.manifest_key AS key, v.manifest_version_id AS version_id
+FROM version_file f JOIN version v ON (v.model_id, v.number) = (f.model_id, f.number)
+WHERE f.object_id = $1
+UNION ALL
+SELECT r.manifest_bucket, r.manifest_key, r.manifest_version_id
+FROM release_file f JOIN release r ON (r.model_id, r.semver) = (f.model_id, f.semver)
+WHERE f.object_id = $1
+LIMIT 1
 
 -- name: give_back
 UPDATE stored_object o SET scrub_until = '-infinity', scrub_read = 0
@@ -79,13 +95,15 @@ FROM stored_object WHERE id = $1 FOR UPDATE
 -- name: mark_damaged
 UPDATE stored_object
 SET damaged_at = coalesce(damaged_at, $2), damage_code = $3, damage_actual = $4,
-    last_scrubbed_at = clock_timestamp(), scrub_until = '-infinity', scrub_read = 0, scrub_error = NULL
+    last_scrubbed_at = clock_timestamp(), scrub_until = '-infinity', scrub_read = 0, scrub_error = NULL,
+    scrub_failures = 0
 WHERE id = $1
 
 -- name: mark_healed
 UPDATE stored_object
 SET damaged_at = NULL, damage_code = NULL, damage_actual = NULL,
-    last_scrubbed_at = clock_timestamp(), scrub_until = '-infinity', scrub_read = 0, scrub_error = NULL
+    last_scrubbed_at = clock_timestamp(), scrub_until = '-infinity', scrub_read = 0, scrub_error = NULL,
+    scrub_failures = 0
 WHERE id = $1
 
 -- name: holders
@@ -151,7 +169,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (bucket, key, version_id) DO UPDATE
     SET locked_until = greatest(o.locked_until, excluded.locked_until),
         lock_mode = least(o.lock_mode, excluded.lock_mode), -- COMPLIANCE comes before GOVERNANCE, and is stricter
-        condemned_at = NULL, freed_at = NULL, last_scrubbed_at = clock_timestamp(), scrub_error = NULL,
+        condemned_at = NULL, freed_at = NULL, last_scrubbed_at = clock_timestamp(), scrub_error = NULL, scrub_failures = 0,
         damaged_at = NULL, damage_code = NULL, damage_actual = NULL
 RETURNING id
 
