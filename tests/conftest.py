@@ -26,11 +26,16 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-async def parts(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Parts]:
-    """Kafka, Postgres and S3, embedded. `MUNIMENT_TEST_DATA_DIR` keeps their data in a folder of your choice."""
+def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the parts keep their data. `MUNIMENT_TEST_DATA_DIR` keeps it in a folder of your choice."""
     chosen = os.environ.get("MUNIMENT_TEST_DATA_DIR")
-    folder = Path(chosen) if chosen else tmp_path_factory.mktemp("parts")
-    async with start_parts(PartsSettings(data_dir=folder), on_progress=None) as running:
+    return Path(chosen) if chosen else tmp_path_factory.mktemp("parts")
+
+
+@pytest.fixture(scope="session")
+async def parts(parts_folder: Path) -> AsyncIterator[Parts]:
+    """Kafka, Postgres and S3, embedded."""
+    async with start_parts(PartsSettings(data_dir=parts_folder), on_progress=None) as running:
         yield running
 
 

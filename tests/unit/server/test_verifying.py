@@ -13,11 +13,14 @@ import pytest
 from tests.unit.verifier.naive import Signer, Tree, checkpoint, entry, leaf, write_log
 
 from muniment.adapters.memory.store import MemoryBlobStore
+from muniment.ports.blobs import Located, StoreUnavailable
 from muniment.server.verifying.mirrors import _take
 from muniment.server.verifying.stored import Manifests, StoredFiles
 from muniment.verifier.checkpoint import parse_checkpoint
+from muniment.verifier.errors import Unreadable
 from muniment.verifier.layers import Layers, Row, judge
 from muniment.verifier.report import Report
+from muniment.verifier.tiles import CHECKPOINT
 from muniment.verifier.walk import verify_tiles
 
 ENTRIES = [entry(index) for index in range(300)]
@@ -96,6 +99,58 @@ async def test_tiles_in_a_store_of_which_the_first_version_counts(tmp_path: Path
     assert [(one.layer, one.index, one.code) for one in files.findings] == [("entries", 0, "later_version")]
 
 
+class Rotting(MemoryBlobStore):
+    """A store that finds some of its files damaged, and answers with an error for them."""
+
+    def __init__(self, *keys: str) -> None:
+        super().__init__()
+        self.rotten = keys
+
+    async def read_whole(self, location: Located, *, at_most: int = 64 * 1024) -> bytes | None:
+        if any(key in location.key for key in self.rotten):
+            raise StoreUnavailable("store_unavailable", "the object store did not answer as it should", actual="500")
+        return await super().read_whole(location, at_most=at_most)
+
+
+@pytest.mark.parametrize(
+    ("path", "layer", "index"),
+    [("tile/entries/000", "entries", 0), ("tile/0/001", "tile/0", 256), ("tile/1/000", "tile/1", 0)],
+)
+async def test_a_file_that_the_store_fails_to_give_is_named_and_an_outage_is_none(
+    tmp_path: Path, path: str, layer: str, index: int
+) -> None:
+    write_log(tmp_path, ENTRIES)
+    blobs = Rotting(path)
+    files = await stored(tmp_path, blobs)
+    await blobs.put("log", CHECKPOINT, b"signed")
+    await asyncio.to_thread(verify_tiles, files, HEAD)
+    assert [(one.layer, one.index, one.code) for one in files.findings] == [(layer, index, "file_unreadable")]
+    blobs.rotten = ("",)
+    with pytest.raises(Unreadable):
+        await asyncio.to_thread(verify_tiles, files, HEAD)
+
+
+async def test_a_manifest_that_the_store_fails_to_give_is_named_and_an_outage_is_none() -> None:
+    blobs = Rotting("manifests/")
+    await blobs.ensure_bucket("models", object_lock=True)
+    await blobs.ensure_bucket("log", object_lock=True)
+    await blobs.put("log", CHECKPOINT, b"signed")
+    place = await blobs.put("models", "manifests/digits/x.json", b"{}")
+    changes = [
+        {"path": "version", "after": "sha256:" + "0" * 64},
+        {"path": "manifest", "after": {"bucket": "models", "version_id": place.version_id, "key": place.key}},
+    ]
+    with Manifests() as manifests:
+        manifests.look(7, entry(7, model="digits", changes=changes))
+        blobs.rotten = ("manifests/digits",)
+        found = await manifests.verify(blobs, "models", lambda *_: None, log="log")
+        assert found is None or (found.layer, found.index, found.code) == ("objects", 7, "object_unreadable")
+        assert found is not None
+        blobs.rotten = ("",)
+        with pytest.raises(StoreUnavailable):
+            await manifests.verify(blobs, "models", lambda *_: None, log="log")
+
+
 async def test_the_manifest_of_every_committed_version_is_there_and_is_it() -> None:
     blobs = MemoryBlobStore()
     await blobs.ensure_bucket("models", object_lock=True)
@@ -113,10 +168,10 @@ async def test_the_manifest_of_every_committed_version_is_there_and_is_it() -> N
         manifests.look(100 + index, entry(index, action="pointer.set", model="digits", changes=changes))
     with manifests:
         assert manifests.count == 40
-        assert await manifests.verify(blobs, "models", lambda *_: None) is None
+        assert await manifests.verify(blobs, "models", lambda *_: None, log="log") is None
         await blobs.put("models", places[3].key, b"{}")  # an overwrite is another version
-        assert await manifests.verify(blobs, "models", lambda *_: None) is None
+        assert await manifests.verify(blobs, "models", lambda *_: None, log="log") is None
         await blobs.delete_version(places[31])
-        found = await manifests.verify(blobs, "models", lambda *_: None)
+        found = await manifests.verify(blobs, "models", lambda *_: None, log="log")
     assert found is not None
     assert (found.layer, found.index, found.code) == ("objects", 31, "object_missing")

@@ -46,7 +46,8 @@ async def read_postgres(connection: asyncpg.Connection[Any], layer: Layer, progr
 async def read_topic(kafka: KafkaConnection, topic: str, size: int, layer: Layer, progress: Progress) -> None:
     """Every record of the topic up to its end, and a moment longer while it lacks what `size` covers.
 
-    Joins no group and commits nothing. Raises `Transient` (`broker_unavailable`).
+    Joins no group and commits nothing. A batch whose checksum is wrong, as the broker has it on its disk, ends the
+    layer (`record_corrupt`) before its first entry. Raises `Transient` (`broker_unavailable`).
     """
     from aiokafka import AIOKafkaConsumer
     from aiokafka.errors import KafkaError
@@ -79,10 +80,22 @@ async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[tuple[Topi
 async def _read(
     consumer: AIOKafkaConsumer, partition: TopicPartition, end: int, size: int, layer: Layer, progress: Progress
 ) -> bool:
+    from aiokafka.errors import CorruptRecordException
+
     waited_until: float | None = None
     now = asyncio.get_running_loop().time
+    at_once, corrupt_at = _PREFETCH, -1
     while end:
-        batches = await consumer.getmany(partition, timeout_ms=200, max_records=_PREFETCH)
+        try:
+            batches = await consumer.getmany(partition, timeout_ms=200, max_records=at_once)
+        except CorruptRecordException as error:
+            # What came with it and is whole is lost with the error: it comes again, one by one, up to the damage.
+            at_once, offset = 1, await consumer.position(partition)
+            if offset != corrupt_at:
+                corrupt_at = offset
+                continue
+            _corrupt(layer, partition, offset, error)
+            return False
         for record in batches.get(partition, ()):
             if not _take(record, layer):
                 return False
@@ -97,6 +110,16 @@ async def _read(
         if not at_end and waited_until is not None and now() > waited_until + _LATE_S:
             raise TimeoutError(f"{partition} does not give its records up to offset {end}")
     return True
+
+
+def _corrupt(layer: Layer, partition: TopicPartition, offset: int, error: Exception) -> None:
+    layer.broken(
+        layer.leaves.count,
+        "record_corrupt",
+        f"the broker's batch of records is damaged (partition {partition.partition}, from offset {offset})",
+        expected="records of the checksum that stands beside them",
+        actual=str(error),
+    )
 
 
 def _take(record: ConsumerRecord[bytes, bytes], layer: Layer) -> bool:

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import IO, Any, Final, Self
 
-from muniment.contracts.errors import MunimentError, NotFound, Rejected
+from muniment.contracts.errors import MunimentError, NotFound, Rejected, Transient
 from muniment.ports.blobs import BlobStore, ListedVersion, Location
 from muniment.verifier.entry import CommittedManifest, committed_manifest
 from muniment.verifier.errors import Unreadable
+from muniment.verifier.note import MAX_NOTE
 from muniment.verifier.report import Finding
 from muniment.verifier.tiles import CHECKPOINT
 
@@ -42,7 +43,14 @@ class StoredFiles:
         except NotFound:
             return None
         except (MunimentError, TimeoutError) as error:
-            raise Unreadable(f"{self.bucket}/{path}: {error}") from error
+            if path == CHECKPOINT or not self._gives_others():
+                raise Unreadable(f"{self.bucket}/{path}: {error}") from error
+            message = f"the store fails to give {path}, and gives other files"
+            self.findings.append(Finding(*_place(path), "file_unreadable", message, actual=str(error)))
+            return None
+
+    def _gives_others(self) -> bool:
+        return asyncio.run_coroutine_threadsafe(gives(self.blobs, self.bucket), self.loop).result(_ANSWER_S)
 
     async def _read(self, path: str, at_most: int) -> bytes | None:
         if path == CHECKPOINT:
@@ -73,14 +81,25 @@ class StoredFiles:
         return data
 
     def _later(self, path: str, later: ListedVersion) -> None:
-        parts = path.split("/")
-        level = 0 if parts[1] == "entries" else int(parts[1])
-        number = int("".join(one.removeprefix("x") for one in path.split(".p/")[0].split("/")[2:]))
-        layer = "entries" if parts[1] == "entries" else f"tile/{level}"
         what = "a delete marker hides" if later.is_delete_marker else "another version stands before"
-        self.findings.append(
-            Finding(layer, number * 256 ** (level + 1), "later_version", f"{what} {path}", actual=later.version_id)
-        )
+        self.findings.append(Finding(*_place(path), "later_version", f"{what} {path}", actual=later.version_id))
+
+
+def _place(path: str) -> tuple[str, int]:
+    """The layer of a tile or bundle, and the first entry that it is about."""
+    parts = path.split("/")
+    level = 0 if parts[1] == "entries" else int(parts[1])
+    number = int("".join(one.removeprefix("x") for one in path.split(".p/")[0].split("/")[2:]))
+    return "entries" if parts[1] == "entries" else f"tile/{level}", number * 256 ** (level + 1)
+
+
+async def gives(blobs: BlobStore, bucket: str) -> bool:
+    """Whether the store gives the log's checkpoint: then what it fails to give is damaged, and it is no outage."""
+    try:
+        newest = await blobs.stat(bucket, CHECKPOINT)
+        return await blobs.read_whole(newest, at_most=MAX_NOTE) is not None
+    except (MunimentError, TimeoutError):
+        return False
 
 
 class Manifests:
@@ -105,14 +124,19 @@ class Manifests:
             self._file.write(json.dumps(asdict(named)).encode() + b"\n")
             self.count += 1
 
-    async def verify(self, blobs: BlobStore, bucket: str, progress: Callable[[str, int], None]) -> Finding | None:
-        """The first manifest that is not there or is another one. `bucket`: of entries that name none."""
+    async def verify(
+        self, blobs: BlobStore, bucket: str, progress: Callable[[str, int], None], *, log: str
+    ) -> Finding | None:
+        """The first manifest that is not there, is another one, or that the store fails to give.
+
+        `bucket`: of entries that name none; `log`: of the log's own files. Raises `Transient` in an outage.
+        """
         self._file.seek(0)
         done = 0
         while lines := self._file.readlines(64 * 1024):
             for start in range(0, len(lines), _AT_ONCE):
                 named = [CommittedManifest(**json.loads(line)) for line in lines[start : start + _AT_ONCE]]
-                found = await asyncio.gather(*(_verify(blobs, bucket, one) for one in named))
+                found = await asyncio.gather(*(_verify(blobs, bucket, one, log) for one in named))
                 done += len(named)
                 progress("objects", done)
                 first = next((one for one in found if one is not None), None)
@@ -121,11 +145,17 @@ class Manifests:
         return None
 
 
-async def _verify(blobs: BlobStore, bucket: str, named: CommittedManifest) -> Finding | None:
+async def _verify(blobs: BlobStore, bucket: str, named: CommittedManifest, log: str) -> Finding | None:
     """What is wrong with one manifest. It is read twice before it is called damaged."""
     actual: Any = None
     for _ in range(2):
-        actual = await _digest(blobs, named.bucket or bucket, named)
+        try:
+            actual = await _digest(blobs, named.bucket or bucket, named)
+        except Transient as error:
+            if not await gives(blobs, log):
+                raise
+            message = f"the store fails to give the manifest {named.key} in {named.bucket or bucket}, and gives others"
+            return Finding("objects", named.index, "object_unreadable", message, f"sha256:{named.sha256}", str(error))
         if actual == named.sha256:
             return None
     message = f"the manifest {named.key} in {named.bucket or bucket} is " + ("missing" if actual is None else "another")

@@ -73,7 +73,7 @@ async def verify_layers(places: Places, trust: Trust, only: Sequence[str], progr
             report.layers[NODES] = {"ok": kept[1] is None, "tiles": kept[0]}
             report.findings += [kept[1]] if kept[1] is not None else []
         if OBJECTS in only:
-            damaged = await manifests.verify(places.blobs, places.models, progress)
+            damaged = await manifests.verify(places.blobs, places.models, progress, log=places.tiles)
             report.layers[OBJECTS] = {"ok": damaged is None, "manifests": manifests.count}
             report.findings += [damaged] if damaged is not None else []
     report.findings = list(dict.fromkeys(report.findings))
@@ -114,7 +114,7 @@ async def _tiles(
                 leaves=layer.leaves,
                 progress=lambda count, _: progress(TILES, count),
             )
-            report.findings += [*done.findings, *checks.result(), *files.findings]
+            report.findings += [*files.findings, *done.findings, *checks.result()]
             ended = next((one for one in done.findings if one.layer == layer.name), None)
             if done.tree is None and ended is not None:
                 layer.finding = ended
