@@ -16,10 +16,11 @@ from muniment.adapters.memory.store import MemoryBlobStore
 from muniment.ports.blobs import Located, StoreUnavailable
 from muniment.server.verifying.mirrors import _take
 from muniment.server.verifying.stored import Manifests, StoredFiles
+from muniment.server.verifying.work import _told_once
 from muniment.verifier.checkpoint import parse_checkpoint
 from muniment.verifier.errors import Unreadable
 from muniment.verifier.layers import Layers, Row, judge
-from muniment.verifier.report import Report
+from muniment.verifier.report import Finding, Report
 from muniment.verifier.tiles import CHECKPOINT
 from muniment.verifier.walk import verify_tiles
 
@@ -128,6 +129,12 @@ async def test_a_file_that_the_store_fails_to_give_is_named_and_an_outage_is_non
     blobs.rotten = ("",)
     with pytest.raises(Unreadable):
         await asyncio.to_thread(verify_tiles, files, HEAD)
+
+
+def test_what_the_store_fails_to_give_is_not_told_as_missing_too() -> None:
+    unread = Finding("entries", 256, "file_unreadable", "fails")
+    gone = [Finding("entries", index, "missing", "not there") for index in (256, 512)]
+    assert _told_once([unread, *gone, gone[1]]) == [unread, gone[1]]
 
 
 async def test_a_manifest_that_the_store_fails_to_give_is_named_and_an_outage_is_none() -> None:

@@ -76,8 +76,17 @@ async def verify_layers(places: Places, trust: Trust, only: Sequence[str], progr
             damaged = await manifests.verify(places.blobs, places.models, progress, log=places.tiles)
             report.layers[OBJECTS] = {"ok": damaged is None, "manifests": manifests.count}
             report.findings += [damaged] if damaged is not None else []
-    report.findings = list(dict.fromkeys(report.findings))
+    report.findings = _told_once(report.findings)
+    for finding in report.findings:
+        if finding.layer in report.layers:
+            report.layers[finding.layer]["ok"] = False
     return report
+
+
+def _told_once(findings: Sequence[Finding]) -> list[Finding]:
+    """Without repetitions, and without what is "missing" for the one reason that the store fails to give it."""
+    unread = {(one.layer, one.index) for one in findings if one.code == "file_unreadable"}
+    return [one for one in dict.fromkeys(findings) if one.code != "missing" or (one.layer, one.index) not in unread]
 
 
 async def _opened(files: StoredFiles, trust: Trust) -> Opened | Finding:
