@@ -42,6 +42,13 @@ _POLL_MS: Final = 1_000
 _REWIND_PAUSE_S: Final = 1.0
 _AHEAD_S: Final = 0.02
 """Between two looks for records that come while a batch is processed."""
+_HELD_S: Final = 1.0
+"""For how long the client waits for what it holds to be taken before it asks the broker for the other partitions alone.
+
+Its own 0.1 s make a stall: the answer to that question may take `fetch_max_wait_ms`, and until it is there nothing more
+of the partition that was left out is asked for. A process that is busy for 0.1 s is common. One processor takes all
+partitions in turn, so none of them loses anything by the wait.
+"""
 
 
 @dataclass(slots=True)
@@ -76,7 +83,7 @@ class Subscriber:
             parser=_parse,
             decoder=_decode,
             max_partition_fetch_bytes=2 * MAX_RECORD,
-            fetch_max_wait_ms=500,  # a partition that the client left out of a request waits as long
+            fetch_max_wait_ms=500,  # a partition that the client left out of a request (`_HELD_S`) waits as long
             max_poll_interval_ms=600_000,
             # The shortest that brokers take by default: how long the partitions of a killed process lie idle.
             session_timeout_ms=6_000,
@@ -143,9 +150,7 @@ class Subscriber:
         """Take what comes while the block runs, up to a batch.
 
         The client asks the broker for more only when all that it holds was taken. So without this the first record
-        that came during a batch would be the whole of the next one, and those after it would wait for two. And what it
-        holds for over 100 ms it leaves out of what it asks for next, whose answer may take `fetch_max_wait_ms`: one
-        batch of over 100 ms makes the next one late and large, which takes as long again.
+        that came during a batch would be the whole of the next one, and those after it would wait for two.
         """
         reader = asyncio.create_task(self._read_ahead(consumer))
         try:
@@ -172,6 +177,7 @@ class Subscriber:
             log.debug("nothing read ahead", group=self.processor.group, error=repr(error)[:300])
 
     async def _poll(self, subscriber: Any, consumer: AIOKafkaConsumer) -> tuple[RawRecord, ...]:
+        consumer._fetcher._prefetch_backoff = _HELD_S  # noqa: SLF001  # reason: no setting of the client leads there
         taken, self._ahead = self._ahead, []
         if not taken:
             taken = await _held(consumer, subscriber.max_records, _POLL_MS)
