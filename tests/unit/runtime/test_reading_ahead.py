@@ -29,6 +29,7 @@ class Client:
     """A consumer that holds records until they are taken."""
 
     def __init__(self) -> None:
+        self._fetcher = SimpleNamespace(_prefetch_backoff=0.1)
         self.held: list[Any] = []
         self.taken = asyncio.Event()
         self.committed: list[int] = []
