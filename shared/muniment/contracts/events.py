@@ -261,7 +261,7 @@ class RegistryChanged(Payload):
         "version-evaluated",
         "version-reproduced",
         "deployment-reported",
-        "track-changed",
+        "track-changed",  # declared and never sent: a track is no model's; its change is an audit entry
     ]
     model: ModelNameField
     operator: Word
