@@ -44,7 +44,8 @@ async def measure(report: Report) -> None:
 
 async def _evaluate(dsn: str) -> None:
     """One evaluation of each version: 0.9, and 0.8 from one version on."""
-    connection = await asyncpg.connect(dsn)
+    # The trigger on measurements names its tables bare.
+    connection = await asyncpg.connect(dsn, server_settings={"search_path": "registry"})
     try:
         await connection.execute(
             f"""INSERT INTO registry.measurement_batch VALUES
