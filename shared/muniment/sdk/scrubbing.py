@@ -18,8 +18,12 @@ from muniment.sdk.transfer.upload import Upload
 from muniment.sdk.workshop import Workshop, carry
 
 _LOOK_EVERY_S: Final = 0.5
-UNREADABLE_S: Final = 60.0
-"""How long a pass is waited for when all that is left are objects that the store does not give."""
+UNREADABLE_S: Final = 180.0
+"""How long a pass is waited for when all that is left are objects that the store does not give.
+
+Longer than the server takes to call that damage, which ends the pass: three reads, each of which a store that answers
+with errors may hold for 40 s, and 25 s between them. What lasts longer is a store that gives nothing at all.
+"""
 _READ_WAIT_S: Final = 1800.0
 """How long a server may take to read what was put back: every byte of it."""
 
