@@ -14,6 +14,7 @@ from tests.unit.verifier.naive import Signer, Tree, checkpoint, entry, leaf, wri
 
 from muniment.adapters.memory.store import MemoryBlobStore
 from muniment.ports.blobs import Located, StoreUnavailable
+from muniment.server.verifying import stored as stored_files
 from muniment.server.verifying.mirrors import _take
 from muniment.server.verifying.stored import Manifests, StoredFiles
 from muniment.server.verifying.work import _told_once
@@ -127,6 +128,22 @@ async def test_a_file_that_the_store_fails_to_give_is_named_and_an_outage_is_non
     await asyncio.to_thread(verify_tiles, files, HEAD)
     assert [(one.layer, one.index, one.code) for one in files.findings] == [(layer, index, "file_unreadable")]
     blobs.rotten = ("",)
+    with pytest.raises(Unreadable):
+        await asyncio.to_thread(verify_tiles, files, HEAD)
+
+
+async def test_a_store_that_falls_silent_is_an_outage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_log(tmp_path, ENTRIES)
+    blobs = Rotting("tile/entries/000")
+    files = await stored(tmp_path, blobs)
+    await blobs.put("log", CHECKPOINT, b"signed")
+    silent = asyncio.Event()
+
+    async def stat(*_: Any, **__: Any) -> Any:
+        await silent.wait()
+
+    monkeypatch.setattr(blobs, "stat", stat)
+    monkeypatch.setattr(stored_files, "_ANSWER_S", 0.2)
     with pytest.raises(Unreadable):
         await asyncio.to_thread(verify_tiles, files, HEAD)
 

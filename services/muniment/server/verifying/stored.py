@@ -50,7 +50,10 @@ class StoredFiles:
             return None
 
     def _gives_others(self) -> bool:
-        return asyncio.run_coroutine_threadsafe(gives(self.blobs, self.bucket), self.loop).result(_ANSWER_S)
+        try:
+            return asyncio.run_coroutine_threadsafe(gives(self.blobs, self.bucket), self.loop).result(_ANSWER_S)
+        except TimeoutError:
+            return False
 
     async def _read(self, path: str, at_most: int) -> bytes | None:
         if path == CHECKPOINT:
@@ -98,7 +101,7 @@ async def gives(blobs: BlobStore, bucket: str) -> bool:
     try:
         newest = await blobs.stat(bucket, CHECKPOINT)
         return await blobs.read_whole(newest, at_most=MAX_NOTE) is not None
-    except (MunimentError, TimeoutError):
+    except MunimentError:
         return False
 
 
