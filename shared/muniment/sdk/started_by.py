@@ -25,7 +25,10 @@ _SECRET_PAIRS: Final = {("access", "key"), ("api", "key"), ("private", "key"), (
 _NAMED: Final = re.compile(r"(?s)(-{0,2}[A-Za-z][\w.-]*)=(.*)")
 _USER: Final = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _QUERY: Final = re.compile(r"(?i)([?&][^=&#]*(?:sig|token|key|secret|credential|password)[^=&#]*=)[^&#]*")
-_TOKEN: Final = re.compile(r"\b(?:mnt|hf|ghp|gho|ghs|github_pat|glpat|sk|pk|xox[abps])[_-][A-Za-z0-9_-]{12,}")
+_TOKEN: Final = re.compile(
+    r"\bwhsec_[A-Za-z0-9+/=_-]{12,}"
+    r"|\b(?:mnt|hf|ghp|gho|ghs|github_pat|glpat|sk|pk|xox[abps])[_-][A-Za-z0-9_-]{12,}"
+)
 
 
 def started_by() -> str | None:

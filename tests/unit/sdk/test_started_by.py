@@ -25,6 +25,7 @@ def test_program_and_arguments_are_recorded(monkeypatch: pytest.MonkeyPatch) -> 
         (["https://me:s3cret@host.test/a?x=1"], [f"https://{HIDDEN}@host.test/a?x=1"]),
         (["s3://b/k?X-Amz-Signature=s3cret&n=1"], [f"s3://b/k?X-Amz-Signature={HIDDEN}&n=1"]),
         (["ghp_abcdefghijklmnop"], [HIDDEN]),
+        (["whsec_abcdef+ghij/klmnop=="], [HIDDEN]),
         (["--tokenizer", "bpe", "--max-tokens", "512"], ["--tokenizer", "bpe", "--max-tokens", "512"]),
         (["--key", "name", "--keys=3"], ["--key", "name", "--keys=3"]),
     ],
