@@ -36,8 +36,8 @@ async def land(stack: Stack, models: Iterable[str], size: int, *, stem: str, at_
     blobs = stack.blobs(at_once)
 
     async def one(number: int, model: str) -> Run:
-        data = os.urandom(size)
         async with slots:
+            data = os.urandom(size)  # within the slot: for all at once it holds the loop beyond the connect timeout
             place = await blobs.put(LANDING, f"{stem}/{number}/model.bin", data)
         file = {
             "path": "model.bin",
