@@ -1,7 +1,7 @@
 """`python -m tests.bench [--only NAME] [--out FILE]`: run benchmarks, one after the other, and print JSON lines.
 
 Each is a module of this package with `async def measure(report)`. Nothing is judged here: benchmarks measure. All of
-them together take about 25 minutes; what takes longer is run by its name alone.
+them together take about 40 minutes; what takes longer is run by its name alone.
 """
 
 from __future__ import annotations

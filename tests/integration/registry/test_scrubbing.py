@@ -330,3 +330,47 @@ async def test_a_manifest_in_the_store_is_read_again_and_its_damage_is_told_once
     assert len(await registry.audits("integrity.restored")) == 2
     assert (await registry.get("/scrub"))["damaged_manifests"] == 0
     assert first["number"] == 1
+
+
+@pytest.mark.parametrize("outage", [False, True])
+async def test_a_manifest_that_the_store_fails_to_give_is_damage_and_the_walk_goes_on(
+    registry: Registry, replica: Callable[..., Scrubbing], monkeypatch: pytest.MonkeyPatch, outage: bool
+) -> None:
+    versions = [await registry.commit(f"model-{number}") for number in range(3)]
+    rotten = min(versions, key=lambda version: version["id"])  # the walk goes by id: it meets this one first
+    damaged = max(versions, key=lambda version: version["id"])
+    one = replica()
+    hashing = registry.blobs.hash
+    failing = [rotten["manifest_location"]["version_id"]]
+
+    async def failed(location: Any, **given: Any) -> Any:
+        if outage or location.version_id in failing:
+            raise StoreUnavailable("store_unavailable", "the store did not answer as it should", actual="500")
+        return await hashing(location, **given)
+
+    async def walk(turns: int) -> None:
+        await registry.post("/scrub/runs", status=202)
+        for _ in range(turns):
+            try:
+                await one.manifests.step()
+            except StoreUnavailable:
+                assert not await one.manifests.step(), "the store is asked again without a rest"
+            await registry.pool.execute("UPDATE manifest_round SET rest_until = '-infinity'")
+
+    monkeypatch.setattr(registry.blobs, "hash", failed)
+    registry.blobs.damage(Location(**damaged["manifest_location"]))
+    await walk(4)
+    told = {event["sha256"]: event["code"] for event in await registry.sent(topics.INTEGRITY_VIOLATED)}
+    if outage:
+        assert told == {}
+        return
+    ids = [version["id"].removeprefix("sha256:") for version in (rotten, damaged)]
+    assert told == dict(zip(ids, ("bytes_unreadable", "bytes_damaged"), strict=True))
+    assert (await registry.get("/scrub"))["damaged_manifests"] == 2
+    await walk(1)  # known: passed over, and not told again
+    assert len(await registry.sent(topics.INTEGRITY_VIOLATED)) == 2
+
+    failing.clear()
+    await walk(1)
+    assert (await registry.get("/scrub"))["damaged_manifests"] == 1
+    assert [event["sha256"] for event in await registry.sent(topics.INTEGRITY_RESTORED)] == ids[:1]

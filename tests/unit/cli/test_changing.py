@@ -68,6 +68,26 @@ def test_a_subscription_is_named_by_its_name_too(run: Run, registry: FakeRegistr
     assert (lost.code, "subscription_unknown" in lost.err) == (4, True)
 
 
+def test_a_delivery_is_told_with_its_model_and_its_last_answer(run: Run, registry: FakeRegistry) -> None:
+    tried = {"number": 1, "started_at": "2026-01-02T03:04:05.000000Z", "status": 503, "error": "status"}
+    one = {
+        "id": "d-1",
+        "type": "muniment.version-available.v1",
+        "model": "digits",
+        "state": "pending",
+        "attempts": [tried],
+        "created_at": "2026-01-02T03:04:05.000000Z",
+        "due_at": "2026-01-02T03:05:05.000000Z",
+    }
+    registry.lists["subscriptions"] = [{"id": "s-1", "name": "s-1"}]
+    registry.intercept = lambda request: (
+        httpx2.Response(200, json={"items": [one]}) if request.url.path.endswith("/deliveries") else None
+    )
+    heading, row = run("subscriptions", "deliveries", "s-1").out.splitlines()
+    for name, value in (("MODEL", "digits"), ("STATE", "pending"), ("ATTEMPTS", "1"), ("ANSWER", "503")):
+        assert row[heading.index(name) :].startswith(value), name
+
+
 def test_deliveries_of_one_state(run: Run, registry: FakeRegistry) -> None:
     asked = []
 

@@ -3,6 +3,7 @@
 They are small, so one process at a time walks over them by id, a batch after another, at the scrubber's pace. A pass
 that somebody asks for begins the walk anew. Postgres has the same text, and readers get that one: a damaged manifest
 in the store is told and counted, and shuts no gate. Its place belongs to the record and never changes: nothing moves.
+One that the store fails to give, three times while it gives something else, counts as damaged, and the walk goes on.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from typing import Any, Final
 
 import structlog
 
+from muniment.contracts.errors import Transient
 from muniment.contracts.events import Cause
 from muniment.contracts.model import rfc3339
 from muniment.ports.blobs import Location
-from muniment.registry.bytes_check import CommittedBytes, Damage, Read
+from muniment.registry.bytes_check import CommittedBytes, Damage, Read, unreadable
 from muniment.registry.diverging import SERVICE
 from muniment.registry.scrubbing.damages import Damages, location_of, tell_restored
 from muniment.registry.scrubbing.reading import PacedReader
-from muniment.registry.scrubbing.rules import MANIFEST, by_model, round_due
-from muniment.registry.scrubbing.work import IDLE_S, TRIED_AGAIN
+from muniment.registry.scrubbing.rules import MANIFEST, SMALL, by_model, round_due
+from muniment.registry.scrubbing.work import FAILURES, IDLE_S, TRIED_AGAIN
 from muniment.registry.store import MANIFESTS
 from muniment.runtime.delivery.transaction import Transactions
 from muniment.runtime.metrics import Metrics
@@ -76,9 +78,15 @@ class ManifestScrubber:
                 return False
             await connection.execute(MANIFESTS["begin_round"])
             after = ""
+        elif row["rests"]:
+            return False
         rows = await connection.fetch(MANIFESTS["manifests_after"], after, _BATCH)
         for manifest in rows:
-            await self._read(manifest)
+            try:
+                await self._read(manifest)
+            except Transient as error:
+                if not await self._is_unreadable(connection, manifest, error):
+                    raise
             await connection.execute(MANIFESTS["move_round"], manifest["id"])
         if len(rows) == _BATCH:
             return True
@@ -92,6 +100,24 @@ class ManifestScrubber:
             await self._damaged(manifest, damage)
         elif manifest["damaged_at"] is not None:
             await self._healed(manifest)
+
+    async def _is_unreadable(self, connection: Any, manifest: Any, error: Transient) -> bool:
+        """Whether it is this manifest that the store fails, and not the store that is away; told as damage then."""
+        failures = await connection.fetchval(MANIFESTS["put_off"])
+        known = manifest["damaged_at"] is not None
+        if failures < FAILURES and not known:
+            return False
+        other = await connection.fetchrow(MANIFESTS["other"], manifest["id"], SMALL)
+        if other is None:
+            return False
+        try:
+            await self.committed.blobs.hash(Location(other["bucket"], other["key"], other["version_id"]))
+        except TRIED_AGAIN:
+            return False
+        if not known:
+            sha256 = manifest["id"].removeprefix("sha256:")
+            await self._damaged(manifest, unreadable(sha256, manifest["size"], failures, error))
+        return True
 
     async def _hash(self, place: Location, size: int) -> Read:
         return await self.reader.read(place, size, self.metrics.scrubbed_bytes.inc)

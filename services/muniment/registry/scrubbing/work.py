@@ -34,8 +34,8 @@ TRIED_AGAIN: Final[tuple[type[Exception], ...]] = (MunimentError, OSError, *UNAV
 """A store or a database that does not answer as it should: by itself no statement about the bytes."""
 IDLE_S: Final = 5.0
 _PUT_OFF_S: Final = 60.0
-_FAILURES: Final = 3
-"""Reads in a row that the store fails, while it gives something else, before an object counts as damaged."""
+FAILURES: Final = 3
+"""Reads in a row that the store fails, while it gives something else, before what was read counts as damaged."""
 _COUNT_EVERY_S: Final = 300.0
 _QUIET_S: Final = 60.0
 """How long the cycle rests, at most, where nothing may be read yet; passes are looked for all the while."""
@@ -214,7 +214,7 @@ class Scrubber:
         failures = await self.transactions.pool.fetchval(
             SCRUBBING["put_off"], lease.id, lease.epoch, _PUT_OFF_S, str(error)[:500], store_failed
         )
-        if not store_failed or failures is None or (failures < _FAILURES and not lease.damaged):
+        if not store_failed or failures is None or (failures < FAILURES and not lease.damaged):
             return None
         beside = await self.transactions.pool.fetchrow(SCRUBBING["manifest_beside"], lease.id)
         if beside is None:

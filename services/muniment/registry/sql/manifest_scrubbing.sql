@@ -7,13 +7,35 @@ SELECT pg_try_advisory_lock(hashtextextended('muniment manifest scrubber of ' ||
 SELECT pg_advisory_unlock(hashtextextended('muniment manifest scrubber of ' || current_schema(), 0))
 
 -- name: round
-SELECT after_id, started_at, finished_at, (SELECT max(requested_at) FROM scrub_run) AS asked_at FROM manifest_round
+SELECT after_id, started_at, finished_at, rest_until > clock_timestamp() AS rests,
+       (SELECT max(requested_at) FROM scrub_run) AS asked_at
+FROM manifest_round
 
 -- name: begin_round
-UPDATE manifest_round SET after_id = '', started_at = clock_timestamp(), finished_at = NULL
+UPDATE manifest_round
+SET after_id = '', started_at = clock_timestamp(), finished_at = NULL, failures = 0, rest_until = '-infinity'
 
 -- name: move_round
-UPDATE manifest_round SET after_id = $1
+UPDATE manifest_round SET after_id = $1, failures = 0, rest_until = '-infinity'
+
+-- name: put_off
+-- The manifest could not be read: the walk rests, longer each time, and begins with it again.
+UPDATE manifest_round
+SET failures = failures + 1, rest_until = clock_timestamp() + make_interval(secs => 5 * 4.0 ^ least(failures, 3))
+RETURNING failures
+
+-- name: other
+-- Something else that the store must be able to give: another manifest, or a small object where there is none.
+(SELECT v.manifest_bucket AS bucket, v.manifest_key AS key, v.manifest_version_id AS version_id
+ FROM version v
+ WHERE v.id <> $1 AND NOT EXISTS (SELECT FROM manifest_damage d WHERE d.id = v.id)
+    AND NOT EXISTS (SELECT FROM tombstone t WHERE (t.model_id, t.number) = (v.model_id, v.number))
+ LIMIT 1)
+UNION ALL
+(SELECT o.bucket, o.key, o.version_id FROM stored_object o
+ WHERE o.freed_at IS NULL AND o.damaged_at IS NULL AND o.size <= $2
+ LIMIT 1)
+LIMIT 1
 
 -- name: finish_round
 UPDATE manifest_round SET finished_at = clock_timestamp()
