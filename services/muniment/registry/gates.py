@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from muniment.contracts.events import Gate
-from muniment.contracts.ids import VersionId
+from muniment.contracts.ids import ModelName, VersionId
 from muniment.registry import tolerances
 from muniment.registry.tolerances import Tolerance, Values
 
@@ -40,6 +40,7 @@ class Contract:
 class Candidate:
     """The version that wants to become the baseline, and what is known of it."""
 
+    model: ModelName
     number: int
     id: VersionId
     author: str
@@ -56,14 +57,19 @@ class Candidate:
     integrity: Gate | None = None
     """The gate that damage of its bytes shuts, or that force has opened; None where every byte is right."""
 
+    @property
+    def ref(self) -> str:
+        """What names it in a command."""
+        return f"{self.model}/{self.number}"
+
 
 def judge_gates(contract: Contract, candidate: Candidate, baseline: Values | None) -> tuple[Gate, ...]:
     """Each gate with its outcome, all of them whatever the first says: one sees all that is missing at once."""
-    gates = [_deleted(candidate), _frozen(contract)]
+    gates = [_deleted(candidate), _frozen(contract, candidate.model)]
     if candidate.integrity is not None:
         gates.append(candidate.integrity)
     gates += tolerances.judge(contract.tolerances, None if candidate.was_baseline else baseline, candidate.values)
-    gates += [check_gate(name, candidate.checks.get(name)) for name in contract.checks]
+    gates += [check_gate(name, candidate.checks.get(name), candidate.ref) for name in contract.checks]
     if contract.approvals:
         gates.append(_approvals(contract.approvals, candidate))
     return tuple(gates)
@@ -82,11 +88,11 @@ def summary(gates: Sequence[Gate]) -> str:
 
 def _deleted(candidate: Candidate) -> Gate:
     actual = "there" if candidate.deleted is None else f"deleted: {candidate.deleted}"
-    hint = None if candidate.deleted is None else "name another version: muniment versions ls MODEL"
+    hint = None if candidate.deleted is None else f"name another version: muniment versions ls {candidate.model}"
     return Gate(name="version", passed=candidate.deleted is None, expected="there", actual=actual, hint=hint)
 
 
-def _frozen(contract: Contract) -> Gate:
+def _frozen(contract: Contract, model: ModelName) -> Gate:
     freeze = contract.freeze
     if freeze is None:
         return Gate(name="freeze", passed=True, expected="not frozen", actual="not frozen")
@@ -95,18 +101,18 @@ def _frozen(contract: Contract) -> Gate:
         passed=False,
         expected="not frozen",
         actual=f"frozen by {freeze.by}: {freeze.reason}",
-        hint="muniment contract unfreeze MODEL --reason TEXT",
+        hint=f"muniment contract unfreeze {model} --reason TEXT",
     )
 
 
-def check_gate(name: str, outcome: bool | None) -> Gate:
-    """The gate of a required check; `outcome` is its newest, None where it was never reported."""
+def check_gate(name: str, outcome: bool | None, ref: str) -> Gate:
+    """The gate of a check that the version `ref` needs; `outcome` is its newest, None where it was never reported."""
     return Gate(
         name=f"check {name}",
         passed=outcome is True,
         expected="passed",
         actual="not reported" if outcome is None else "passed" if outcome else "failed",
-        hint=None if outcome else f"muniment check REF {name} --passed",
+        hint=None if outcome else f"muniment check {ref} {name} --passed",
     )
 
 
@@ -117,5 +123,5 @@ def _approvals(needed: int, candidate: Candidate) -> Gate:
         passed=len(others) >= needed,
         expected=f"{needed} by others than {candidate.author}",
         actual=f"{len(others)}: {', '.join(others)}"[:1000] if others else "none",
-        hint=None if len(others) >= needed else "muniment approve REF",
+        hint=None if len(others) >= needed else f"muniment approve {candidate.ref}",
     )

@@ -330,6 +330,7 @@ async def _gates(
     words = await source.fetch(POINTERS["approvals"], model_id, number)
     damaged = await source.fetch(SCRUBBING["damaged_of_version"], model_id, number)
     candidate = Candidate(
+        model=target["model"],
         number=number,
         id=target["id"],
         author=target["operator"],
@@ -345,7 +346,7 @@ async def _gates(
     baseline = None if now is None else await values_of(source, model_id, now["number"])
     return (
         *gating.judge_gates(contract, candidate, baseline),
-        *check_gates(track, candidate.checks),
+        *check_gates(track, candidate.checks, candidate.ref),
         *signature_gates(track, *await outcome_of(source, target)),
     )
 

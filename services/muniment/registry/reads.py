@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 
@@ -16,6 +16,7 @@ from muniment.ports.blobs import BlobStore, Location
 from muniment.ports.clock import Clock
 from muniment.registry.candidate_states import STATES, State
 from muniment.registry.deleting import bytes_gone, deletion_of
+from muniment.registry.domain import stability_of
 from muniment.registry.names import plain
 from muniment.registry.references import find_model, find_number, find_version
 from muniment.registry.release_reads import file_row, files_of, manifest_of, release_part
@@ -24,6 +25,9 @@ from muniment.registry.scrubbing.rules import damaged_among, version_damaged
 from muniment.registry.signature_reads import signature_of
 from muniment.registry.store import LINEAGE, SQL
 from muniment.runtime.http.pages import Page
+
+if TYPE_CHECKING:
+    from muniment.registry.references import Source
 
 Json = dict[str, Any]
 _AFTER_ALL: Final = 2**63 - 1
@@ -51,7 +55,7 @@ class Reads:
         return {**_model_row(row), "branches": [plain(branch) for branch in branches]}
 
     async def versions(self, name: str, branch: str | None, page: Page, at: datetime | None = None) -> Json:
-        """A model's versions, newest first; as they were at a moment if one is given."""
+        """A model's versions, newest first; as they were at a moment if one is given (`deleted` is always of now)."""
         (below,) = page.after(int) or (None,)
         model = await find_model(self.pool, model_name(name))
         if at is not None:  # begin where the model ended then, and not where it ends now
@@ -62,6 +66,8 @@ class Reads:
         else:
             rows = await self.pool.fetch(SQL["list_versions_of_branch"], model["id"], below, page.fetch, at, branch)
         answer = page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
+        if at is not None:
+            await _back_to(self.pool, model["id"], answer["items"], at)
         return await self._with_deletions(answer, model["id"])
 
     async def log(self, ref: str, page: Page, at: datetime | None = None) -> Json:
@@ -75,6 +81,8 @@ class Reads:
             start = await self.pool.fetchval(SQL["previous_number"], model["id"], last)
         rows = [] if start is None else await self.pool.fetch(SQL["walk_log"], model["id"], start, page.fetch)
         answer = page.answer(rows, item=lambda row: _version_row(row, model["name"]), key=lambda row: (row["number"],))
+        if at is not None:
+            await _back_to(self.pool, model["id"], answer["items"], at)
         return await self._with_deletions(answer, model["id"])
 
     async def _with_deletions(self, answer: Json, model_id: int) -> Json:
@@ -99,7 +107,8 @@ class Reads:
     async def version(self, ref: str, at: datetime | None = None) -> Json:
         """A version with its manifest, files and parents: what the reference names now, or named at a moment.
 
-        Where a release is named: its own `release` and files.
+        Where a release is named: its own `release` and files. Description, tags and stability are of the moment, too;
+        `deleted`, `signature` and `reproduced_by` tell of now.
         """
         # One connection for all: each that goes back to the pool costs a round trip to reset it.
         async with self.pool.acquire(timeout=30) as connection:
@@ -110,7 +119,9 @@ class Reads:
             parents = await connection.fetch(SQL["parents"], model_id, number) if manifest.get("parents") else []
             reproductions = await reproductions_of(connection, row)
             signature = await signature_of(connection, row)
-        answer = _version_row(row, row["model"])
+            answer = _version_row(row, row["model"])
+            if at is not None:
+                await _back_to(connection, model_id, [answer], at)
         answer["previous"] = row["previous_id"]
         if (deletion := deletion_of(row)) is not None:
             answer["deleted"] = plain(deletion)
@@ -165,6 +176,17 @@ class Reads:
             "expires_at": rfc3339(self.clock.now() + expires),
             "files": items,
         }
+
+
+async def _back_to(source: Source, model_id: int, versions: list[Json], at: datetime) -> None:
+    """Give versions of a model the description, tags and stability that they had at a moment."""
+    rows = await source.fetch(SQL["states_then"], model_id, [version["number"] for version in versions], at)
+    states = {row["number"]: row for row in rows}
+    for version in versions:
+        then = states[version["number"]]
+        if then["texts"] is not None:
+            version |= json.loads(then["texts"])
+        version["stability"] = "stable" if then["stable"] else stability_of(version["branch"])
 
 
 def _model_row(row: asyncpg.Record) -> Json:

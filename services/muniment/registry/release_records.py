@@ -99,19 +99,20 @@ async def refusal_of(
             actual=f"deleted by {source['deleted_by']}",
             hint="release another version: muniment versions ls " + source["model"],
         )
+    ref = f"{source['model']}/{source['number']}"
     outcomes = await connection.fetch(
         RELEASES["check_outcomes"], source["model_id"], source["number"], list(track.checks)
     )
     try:
         files = await connection.fetch(SQL["files"], source["model_id"], source["number"])
         if (damaged := damaged_among(files)) and not force:
-            return version_damaged(f"{source['model']}/{source['number']}", damaged)
+            return version_damaged(ref, damaged)
         track.check_formats((file["path"], file["format"]) for file in files)
         if track.signature_required:
             track.check_signature(*await outcome_of(connection, source))
     except Rejected as error:
         return error
-    return checks_missing(track, {row["name"]: row["passed"] for row in outcomes})
+    return checks_missing(track, {row["name"]: row["passed"] for row in outcomes}, ref)
 
 
 async def record_release(

@@ -87,9 +87,9 @@ def differences(before: Track | None, after: Track) -> list[Change]:
     return [Change(path=name, before=old[name], after=new[name]) for name in new if old[name] != new[name]]
 
 
-def check_gates(track: Track, outcomes: Mapping[str, bool]) -> list[Gate]:
-    """A gate for each check that the track asks for; `outcomes` has the newest outcome of each that was reported."""
-    return [check_gate(name, outcomes.get(name)) for name in track.checks]
+def check_gates(track: Track, outcomes: Mapping[str, bool], ref: str) -> list[Gate]:
+    """A gate for each check that the track asks of the version `ref`; `outcomes` has the newest of each reported."""
+    return [check_gate(name, outcomes.get(name), ref) for name in track.checks]
 
 
 def signature_gates(track: Track, status: str, code: str | None, uncovered: int) -> list[Gate]:
@@ -108,9 +108,9 @@ def signature_gates(track: Track, status: str, code: str | None, uncovered: int)
     ]
 
 
-def checks_missing(track: Track, outcomes: Mapping[str, bool]) -> Conflict | None:
-    """`Conflict` (`checks_missing`) where a check that the track asks for was not passed."""
-    shut = [gate for gate in check_gates(track, outcomes) if not gate.passed]
+def checks_missing(track: Track, outcomes: Mapping[str, bool], ref: str) -> Conflict | None:
+    """`Conflict` (`checks_missing`) where the version `ref` has not passed a check that the track asks for."""
+    shut = [gate for gate in check_gates(track, outcomes, ref) if not gate.passed]
     if not shut:
         return None
     return Conflict(

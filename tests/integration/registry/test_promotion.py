@@ -101,6 +101,9 @@ async def test_each_gate_tells_how_the_version_came_out(registry: Registry) -> N
         "check bias": False,
         "approvals": False,
     }
+    hints = {gate["name"]: gate.get("hint") for gate in answer["details"]["gates"]}
+    assert hints["check bias"] == "muniment check digits/2 bias --passed"  # to be copied as it stands
+    assert hints["approvals"] == "muniment approve digits/2"
     assert (await registry.get("/resolve", ref="digits"))["number"] == 1
     [entry] = [one for one in await registry.audits("baseline.promoted") if one["outcome"] == "refused"]
     assert "tolerance accuracy" in entry["reason"]
@@ -305,7 +308,7 @@ async def test_a_version_that_was_deleted_is_told_with_a_way_on(registry: Regist
     problem = await registry.refused(
         "POST", "/models/digits/promote", "promotion_refused", json={"ref": "digits/1", "reason": "x"}
     )
-    assert problem["hint"] == "name another version: muniment versions ls MODEL"
+    assert problem["hint"] == "name another version: muniment versions ls digits"
     problem = await registry.refused("PUT", "/models/digits/pointers/best", "version_deleted", json={"ref": "digits/1"})
     assert problem["hint"] == "name another version: muniment versions ls digits"
 

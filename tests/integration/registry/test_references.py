@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from muniment.contracts.model import rfc3339
+from muniment.ports.clock import SystemClock
+
 from .conftest import Registry
+
+
+def _now() -> str:
+    return rfc3339(SystemClock().now())
 
 
 async def test_a_version_is_named_by_branch_number_and_digest(registry: Registry) -> None:
@@ -57,3 +64,35 @@ async def test_what_named_nothing_then_is_told_what_there_was(registry: Registry
     before = await registry.refused("GET", "/resolve", "reference_not_found", params=early)
     assert "main" in before["expected"]
     assert "champion" not in before["expected"]
+
+
+async def test_a_version_is_told_with_the_texts_and_the_stability_of_the_moment(registry: Registry) -> None:
+    await registry.commit()
+    await registry.commit(branch="exp/a")
+    await registry.post("/models/digits/describe", ref="digits/1", description="raw", tags={"team": "a"})
+    moments = [_now()]
+    await registry.post("/models/digits/describe", ref="digits/1", description="checked", tags={"seen": "yes"})
+    moments.append(_now())
+    await registry.post("/models/digits/promote", as_="pam", ref="digits/1", reason="best")
+    moments.append(_now())
+    await registry.post("/models/digits/describe", ref="digits/1", description=None, tags={"team": None})
+    moments.append(_now())
+    await registry.post("/models/digits/releases", as_="pam", version="1.0.0-rc.1", ref="digits/2")
+    moments.append(_now())
+    await registry.post("/models/digits/releases", as_="pam", version="1.0.0", ref="digits/2")
+    moments.append(_now())
+    old, both = {"team": "a"}, {"team": "a", "seen": "yes"}
+    first = [
+        ("raw", old, "candidate"),
+        ("checked", both, "candidate"),
+        ("checked", both, "stable"),
+        *[(None, {"seen": "yes"}, "stable")] * 3,
+    ]
+    second = ["experimental"] * 5 + ["stable"]
+    for number, at in enumerate(moments):
+        one = await registry.get("/resolve", ref="digits/1", at=at)
+        listed = (await registry.get("/models/digits/versions", at=at))["items"]
+        logged = (await registry.get("/models/digits/log", ref="digits@main", at=at))["items"]
+        for told in (one, listed[1], logged[-1]):
+            assert (told["description"], told["tags"], told["stability"]) == first[number], number
+        assert listed[0]["stability"] == second[number]

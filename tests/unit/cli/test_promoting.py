@@ -17,7 +17,7 @@ SHUT = {
     "passed": False,
     "expected": "passed",
     "actual": "not reported",
-    "hint": "muniment check REF bias --passed",
+    "hint": "muniment check digits/3 bias --passed",
 }
 
 
@@ -25,7 +25,7 @@ SHUT = {
     ("gates", "code", "word", "then"),
     [
         ([OPEN], 0, "would be promoted", "muniment promote digits/3 --reason TEXT"),
-        ([OPEN, SHUT], 6, "would be refused", "muniment check REF bias --passed"),
+        ([OPEN, SHUT], 6, "would be refused", "muniment check digits/3 bias --passed"),
     ],
 )
 def test_a_dry_run_tells_what_would_come_of_it(

@@ -192,6 +192,21 @@ SELECT number, id, branch, previous_number, stability, track, operator, committe
        description, tags, publication_id
 FROM line ORDER BY step
 
+-- name: states_then
+-- What may change on versions $2, as it was at $3: `texts` (`description`, `tags`) where they have changed since, and
+-- whether the version was stable.
+SELECT n.number,
+       (SELECT r.before FROM reversible r
+        WHERE r.model_id = $1 AND r.action = 'version.described' AND r.target = n.number::text AND r.changed_at > $3
+        ORDER BY r.changed_at LIMIT 1) AS texts,
+       EXISTS (SELECT FROM pointer_move p
+               WHERE p.model_id = $1 AND p.name = 'baseline' AND p.verb = 'promote' AND p.to_number = n.number
+                   AND p.moved_at <= $3)
+           OR EXISTS (SELECT FROM release r
+                      WHERE r.model_id = $1 AND r.number = n.number AND NOT r.prerelease AND r.released_at <= $3)
+           AS stable
+FROM unnest($2::bigint[]) AS n (number)
+
 -- name: previous_number
 SELECT previous_number FROM version WHERE model_id = $1 AND number = $2
 
