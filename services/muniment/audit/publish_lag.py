@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from muniment.audit.publisher import LASTING
 from muniment.contracts.errors import MunimentError, Transient
 from muniment.runtime.metrics import Metrics
 from muniment.runtime.sql import load_queries
@@ -42,16 +43,18 @@ class PublishLag:
         return lag
 
     async def check(self) -> None:
-        """Raises `Transient` (`audit_publish_late`) while entries have waited for too long. For `/readyz`."""
+        """Raises `Transient` while entries have waited for too long (`audit_publish_late`), or will for certain: the
+        key is missing, the log damaged. For `/readyz`.
+        """
         lag = await self.look()
-        if lag <= LATE_S:
-            return
         trouble = self.trouble()
+        if lag <= LATE_S and not (isinstance(trouble, Transient) and trouble.code in LASTING):
+            return
         raise Transient(
             "audit_publish_late",
-            f"{code_of(trouble)}: entries of the audit log wait for a checkpoint",
-            expected="one within a second",
-            actual=f"since {lag:.0f} s",
+            f"{code_of(trouble)}: the audit log is not published",
+            expected="a checkpoint within a second of an entry",
+            actual=f"entries wait since {lag:.0f} s" if lag else "no entry waits yet; the next one will",
             hint="no error in this process: does the audit service run?" if trouble is None else str(trouble)[:400],
         )
 

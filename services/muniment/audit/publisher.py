@@ -45,7 +45,8 @@ SILENCE_S: Final = 30.0
 """After so many seconds without a word from the publisher's session, Postgres ends it and its turn."""
 STEP: Final = 64 * WIDTH
 """Entries that one checkpoint adds at most."""
-_LOUD: Final = frozenset({"audit_log_damaged", "audit_key_missing"})
+LASTING: Final = frozenset({"audit_log_damaged", "audit_key_missing"})
+"""What does not pass by itself: somebody has to look, whether or not entries wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Publisher:
             try:
                 await self._publish_all()
             except Transient as error:
-                if error.code not in _LOUD:
+                if error.code not in LASTING:
                     raise
                 log.error("the audit log is not published", code=error.code, error=str(error))  # noqa: TRY400 - no fault of the code: the error says all
                 if self._metrics is not None and error.code == "audit_log_damaged":

@@ -138,6 +138,19 @@ async def test_a_log_that_is_not_published_is_told_with_the_reason(
     assert value > 0
 
 
+async def test_a_missing_key_is_told_before_an_entry_waits_for_it(bench: Bench) -> None:
+    await bench.append(1)
+    await bench.publisher()._publish_all()
+    bench.keys._path.unlink()
+    publisher = bench.publisher()  # as after a restart, with nothing to publish
+    lag = PublishLag(bench.writer.pool, lambda: publisher.trouble)
+    await lag.check()
+    with pytest.raises(Transient):
+        await publisher._publish_all()
+    with pytest.raises(Transient, match=r"audit_key_missing.*no entry waits yet"):
+        await lag.check()
+
+
 @pytest.mark.parametrize(
     ("table", "edit"),
     [
