@@ -68,6 +68,11 @@ FIGURES = (
         "%",
         "<= 10",
     ),
+    Figure("webhook_ms_p50", "an event to its webhook, 200 a second, 50 subscriptions", "ms", "<= 20"),
+    Figure("webhook_ms_p99", "the same", "ms", "<= 100"),
+    Figure("webhook_1m_rows_ms_p99", "the same with 1,000,000 rows in the ledger", "ms", "<= 100"),
+    Figure("webhook_10k_one_hangs_ms_p99", "the same with 10,000 endpoints of which one hangs", "ms", "-"),
+    Figure("webhook_deliveries_per_s", "a burst of 20,000 webhooks", "/s", ">= 2,000"),
     Figure("stack_start_warm_s", "ours with its parts, MLflow's server alone", "s", "<= 10"),
 )
 
