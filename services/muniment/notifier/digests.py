@@ -14,6 +14,7 @@ from typing import Any, Final
 from muniment.contracts import topics
 from muniment.contracts.cloudevent import CloudEvent
 from muniment.contracts.model import rfc3339
+from muniment.notifier.channels.notice import notice_of
 from muniment.notifier.domain import structured_json
 
 DIGEST_TYPE: Final = "muniment.digest.v1"
@@ -47,9 +48,9 @@ def digest_body(
 ) -> str:
     """The CloudEvent `muniment.digest.v1` in structured JSON, of gathered deliveries in the feed's order.
 
-    `count` is how many events it tells of, `events` lists the newest of them in order: their names, and of their data
-    the plain fields. Of divergences of one model, metric, slice and data set only the last is listed; its `repeated`
-    says how many more there were. `unlisted` are those for which there was no place.
+    `count` is how many events it tells of, `events` lists the newest of them in order: their names, the `title` that
+    people are told, and of their data the plain fields. Of divergences of one model, metric, slice and data set only
+    the last is listed; its `repeated` says how many more there were. `unlisted` are those for which there was no place.
     """
     entries = _folded(members)
     listed = entries[-MAX_LISTED:]
@@ -99,7 +100,8 @@ def _folded(members: Iterable[Gathered]) -> list[dict[str, Any]]:
 def _entry(member: Gathered) -> dict[str, Any]:
     known = {"cursor": member.cursor, "type": member.type, "model": member.model}
     if member.event is None:
-        return known
+        return {**known, "title": member.type if member.model is None else f"{member.model}: {member.type}"}
+    known["title"] = notice_of(member.event).title
     data = member.event.get("data") or {}
     plain = [(name, value) for name, value in data.items() if isinstance(value, str | int | float)]
     short = {name: value[:_MAX_TEXT] if isinstance(value, str) else value for name, value in plain[:_MAX_FIELDS]}

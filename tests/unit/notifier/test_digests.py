@@ -19,7 +19,8 @@ ONE, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
 
 
 def member(cursor: int, kind: str = "version-available", **data: Any) -> Gathered:
-    event = {"id": f"e{cursor}", "time": "2026-01-01T00:00:00Z", "data": {"model": "digits", **data}}
+    time, type_ = f"2026-01-01T00:{cursor % 60:02}:00Z", f"muniment.{kind}.v1"
+    event = {"id": f"e{cursor}", "type": type_, "time": time, "data": {"model": "digits", **data}}
     return Gathered(uuid.UUID(int=cursor), cursor, kind, "digits", event)
 
 
@@ -79,6 +80,32 @@ def test_people_read_what_it_is() -> None:
     notice = notice_of(json.loads(body))
     assert notice.title == "3 events for team"
     assert notice.text == "1 baseline-diverged, 2 version-available"
+
+
+def test_people_read_each_event_by_the_title_that_it_would_have_had_alone() -> None:
+    promoted = {"current": {"number": 2, "id": "sha256:" + "ab" * 32}, "verb": "promote"}
+    lost = Gathered(uuid.UUID(int=5), 5, "release-published", "digits", None)
+    members = [
+        member(1, number=2),
+        member(2, "baseline-changed", **promoted),
+        diverged(3, recovered=False),
+        diverged(4, recovered=False),
+        lost,
+    ]
+    notice = notice_of(json.loads(digest_body(ONE, OTHER, "team", members, NOW)))
+    assert notice.facts == (
+        ("2026-01-01 00:01Z", "digits 2 is available"),
+        ("2026-01-01 00:02Z", "digits: the baseline is version 2 (promote)"),
+        ("2026-01-01 00:04Z", "digits: accuracy broke the baseline's tolerance (2 such events)"),
+        ("Event", "digits: release-published"),
+    )
+
+
+def test_a_long_digest_tells_people_the_newest_and_how_many_came_before() -> None:
+    members = [member(cursor, number=cursor) for cursor in range(1, 151)]
+    notice = notice_of(json.loads(digest_body(ONE, OTHER, "team", members, NOW)))
+    assert notice.facts[0] == ("Before these", "131 events more")
+    assert [title for _, title in notice.facts[1:]] == [f"digits {number} is available" for number in range(132, 151)]
 
 
 def test_its_id_is_made_from_what_it_tells_of() -> None:

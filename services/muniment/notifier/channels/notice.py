@@ -206,6 +206,31 @@ def _registry_changed(data: Data, _: str) -> Told:
     return f"{data.get('model')}: {str(data.get('kind')).replace('-', ' ')}", facts, data.get("reason")
 
 
+def _digest(data: Data, _: str) -> Told:
+    """A line for each event, the newest last: when, and the title that it would have had by itself."""
+    events = [event for event in _list(data.get("events")) if isinstance(event, Mapping)]
+    shown = events[-(_MAX_FACTS - 1) :]
+    facts: list[tuple[str, object]] = [(_minute(event.get("time")), _titled(event)) for event in shown]
+    told = sum(1 + _count(event.get("repeated")) for event in shown)
+    if (earlier := _count(data.get("count")) - told) > 0:
+        facts.insert(0, ("Before these", f"{earlier} event{'' if earlier == 1 else 's'} more"))
+    return str(data.get("title")), facts, data.get("message")
+
+
+def _titled(event: Data) -> str:
+    repeated = _count(event.get("repeated"))
+    return f"{event.get('title')}" + (f" ({repeated + 1} such events)" if repeated else "")
+
+
+def _minute(time: object) -> str:
+    """`2026-01-02 03:04Z` of a time in RFC 3339, UTC."""
+    return f"{time[:10]} {time[11:16]}Z" if isinstance(time, str) and len(time) > 16 else "Event"
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
 def _tell_other(data: Data, kind: str) -> Told:
     plain = [(name, value) for name, value in data.items() if isinstance(value, str | int | float)]
     facts = [(name.replace("_", " ").capitalize(), value) for name, value in plain if name not in {"message", "title"}]
@@ -219,6 +244,7 @@ _TELL: Final[Mapping[str, Callable[[Data, str], Told]]] = {
     "release-published": _release_published,
     "model-rejected": _model_rejected,
     "registry-changed": _registry_changed,
+    "muniment.digest.v1": _digest,
 }
 
 
