@@ -347,7 +347,7 @@ async def _gates(
     return (
         *gating.judge_gates(contract, candidate, baseline),
         *check_gates(track, candidate.checks, candidate.ref),
-        *signature_gates(track, *await outcome_of(source, target)),
+        *signature_gates(track, *await outcome_of(source, target), candidate.ref),
     )
 
 

@@ -92,8 +92,8 @@ def check_gates(track: Track, outcomes: Mapping[str, bool], ref: str) -> list[Ga
     return [check_gate(name, outcomes.get(name), ref) for name in track.checks]
 
 
-def signature_gates(track: Track, status: str, code: str | None, uncovered: int) -> list[Gate]:
-    """A gate where the track asks for a signature."""
+def signature_gates(track: Track, status: str, code: str | None, uncovered: int, ref: str) -> list[Gate]:
+    """A gate where the track asks for a signature of the version `ref`."""
     if not track.signature_required:
         return []
     passed = status == "verified" and not uncovered
@@ -103,7 +103,7 @@ def signature_gates(track: Track, status: str, code: str | None, uncovered: int)
             passed=passed,
             expected="verified, over every file",
             actual=signature_text(status, code, uncovered),
-            hint=None if passed else "muniment versions verify-signature REF --record",
+            hint=None if passed else f"muniment versions verify-signature {ref} --record",
         )
     ]
 

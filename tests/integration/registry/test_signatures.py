@@ -133,6 +133,7 @@ async def test_a_promotion_on_such_a_track_needs_a_signature(registry: Registry)
     wanted = {"ref": "digits/1", "reason": "go"}
     problem = await registry.refused("POST", "/models/digits/promote", "promotion_refused", as_="pam", json=wanted)
     assert [gate["name"] for gate in problem["details"]["gates"] if not gate["passed"]] == ["signature"]
+    assert problem["hint"] == f"muniment versions verify-signature {wanted['ref']} --record"
     await registry.post("/models/digits/promote", as_="pam", ref="digits/2", reason="go")
 
 
