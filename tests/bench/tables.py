@@ -52,8 +52,12 @@ FIGURES = (
     Figure("history_blame_s", "blame of its head, all fields", "s", "<= 2"),
     Figure("history_bisect_s", "automatic bisect over it, with what changed", "s", "<= 2"),
     Figure("diff_1gib_f32_s", "`diff` of two versions of 1 GiB float32, all tensors changed", "s"),
-    Figure("diff_1gib_over_reading", "the same, over merely reading both", "x"),
-    Figure("diff_1gib_over_reading_bf16", "bfloat16, twice as many values", "x"),
+    Figure("diff_1gib_over_reading", "the same, over merely reading both", "x", "<= 1"),
+    Figure("diff_1gib_over_reading_bf16", "bfloat16, twice as many values", "x", "<= 1"),
+    Figure("diff_1gib_over_reading_f16", "float16", "x", "<= 1"),
+    Figure("diff_1gib_over_reading_f64", "float64", "x", "<= 1"),
+    Figure("diff_1gib_over_reading_i8", "integers of 8 bits, four times as many values", "x", "<= 1"),
+    Figure("diff_1gib_over_reading_i64", "integers of 64 bits", "x", "<= 1"),
     Figure(
         "list_100_versions_ms_p99", "a page of 100 versions of a model, 10,000 there; MLflow: search", "ms", "<= 20"
     ),

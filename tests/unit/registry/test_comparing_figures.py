@@ -7,13 +7,17 @@ import pytest
 from numpy.typing import NDArray
 
 from muniment.registry.comparing.figures import Figures, Sums
-from muniment.registry.comparing.narrow import BLOCK, Narrow
+from muniment.registry.comparing.narrow import BLOCK, ROW, Narrow
 
-N = 2 * BLOCK + 77
+N = BLOCK + 3 * ROW + 77
+"""A whole block, a smaller one, and less than a row."""
 
 
 def raw_of(values: NDArray[np.float64], dtype: str) -> tuple[bytes, NDArray[np.float64]]:
     """The bytes of the values in a dtype, and what they are then."""
+    if dtype[0] in "IU":
+        whole = values.astype({"I8": "i1", "U8": "u1", "I16": "<i2", "U16": "<u2"}[dtype])
+        return whole.tobytes(), whole.astype(np.float64)
     singles = values.astype(np.float32)
     if dtype == "F32":
         return singles.tobytes(), singles.astype(np.float64)
@@ -46,6 +50,29 @@ def test_float32_sums_are_within_a_millionth(dtypes: tuple[str, str], apart: flo
     assert found == pytest.approx(exact, rel=1e-6, abs=1e-7)
 
 
+@pytest.mark.parametrize("dtype", ["I8", "U8", "I16", "U16"])
+@pytest.mark.parametrize("part", [0.02, 1.0])
+def test_integers_are_within_a_millionth_over_their_whole_range(dtype: str, part: float) -> None:
+    """`part`: of the range, by which both sides differ at most."""
+    random = np.random.default_rng(1)
+    least, most = {"I8": (-128, 127), "U8": (0, 255), "I16": (-32_768, 32_767), "U16": (0, 65_535)}[dtype]
+    one = random.integers(least, most, N, endpoint=True).astype(np.float64)
+    other = np.clip(one + np.round(part * (most - least) * random.uniform(-1, 1, N)), least, most)
+    figures, exact = both(one, other, dtype, dtype)
+    found = [figures.change_norm, figures.relative_change, figures.cosine, figures.max_change]
+    assert (figures.flags, found) == ((), pytest.approx(exact, rel=1e-6, abs=1e-7))
+
+
+@pytest.mark.parametrize("dtype", ["I8", "U16", "BF16", "F16"])
+@pytest.mark.parametrize("at", [0, 1, BLOCK - 1, BLOCK + ROW, N - 78, N - 1])
+def test_the_one_element_that_changed_is_found_wherever_it_is(dtype: str, at: int) -> None:
+    one = np.zeros(N)
+    other = one.copy()
+    other[at] = 3
+    figures, _ = both(one + 1, other + 1, dtype, dtype)
+    assert (figures.change_norm, figures.max_change) == (3, 3)
+
+
 def test_a_cosine_of_almost_one_keeps_its_digits() -> None:
     random = np.random.default_rng(1)
     one = random.standard_normal(N)
@@ -74,13 +101,10 @@ def test_what_float32_cannot_square_is_summed_in_float64(size: float) -> None:
 def test_every_finite_float16_is_made_float32_exactly() -> None:
     halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)]
-    found = []
-    for start in range(0, len(halves), BLOCK):
-        block = np.zeros(BLOCK, np.float16)
-        part = halves[start : start + BLOCK]
-        block[: len(part)] = part
-        found.append(Narrow("F16")._singles(block, 0).ravel()[: len(part)].copy())
-    assert np.array_equal(np.concatenate(found).view(np.uint32), halves.astype(np.float32).view(np.uint32))
+    halves = np.concatenate((halves, np.zeros(-len(halves) % ROW, np.float16)))
+    found = Narrow("F16")._singles(halves, 0)
+    in_pairs = np.concatenate((halves[::2], halves[1::2])).astype(np.float32)
+    assert np.array_equal(found.view(np.uint32), in_pairs.view(np.uint32))
 
 
 def test_float16_with_values_whose_squares_are_large_is_summed_all_the_same() -> None:

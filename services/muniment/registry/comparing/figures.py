@@ -1,11 +1,12 @@
 """How far two tensors are apart: sums over pieces of both, in float64. NumPy is imported when they are made.
 
-Whole blocks of some floats are summed in float32, which is faster: `narrow.py` says how exactly.
+Whole rows of narrow numbers are summed in float32, which is faster: `narrow.py` says how exactly.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,7 +67,7 @@ class Sums:
         from muniment.registry.comparing import narrow
 
         self._narrow = narrow.Narrow(old) if old == new and old in narrow.DTYPES else None
-        self._step = narrow.BLOCK if self._narrow else _BLOCK
+        self._row, self._most = narrow.ROW, narrow.BLOCK
 
     def add(self, old: bytes | bytearray, new: bytes | bytearray) -> None:
         """The next piece of each."""
@@ -78,24 +79,34 @@ class Sums:
                 self._add_same(one)
                 return
             self.differs = True
-            for start in range(0, len(one), self._step):
-                self._add_block(one[start : start + self._step], other[start : start + self._step])
+            for begin, end in self._blocks(len(one)):
+                self._add_block(one[begin:end], other[begin:end])
+
+    def _blocks(self, count: int) -> Iterator[tuple[int, int]]:
+        """Where each block begins and ends: whole rows in float32 as far as there are, the rest in float64."""
+        rows = count - count % self._row if self._narrow else 0
+        for begin in range(0, rows, self._most):
+            yield begin, min(begin + self._most, rows)
+        for begin in range(rows, count, _BLOCK):
+            yield begin, min(begin + _BLOCK, count)
 
     def _add_same(self, values: NDArray[Any]) -> None:
-        for start in range(0, len(values), self._step):
-            block = values[start : start + self._step]
-            square = self._narrow.square(block) if self._narrow and len(block) == self._step else None
-            if square is None:
-                square = self._square(_doubles(block, self._dtypes[0]), 0, 1)
-            else:
+        for begin, end in self._blocks(len(values)):
+            block = values[begin:end]
+            square = self._narrow.square(block) if self._narrow and not len(block) % self._row else None
+            if square is not None:
                 self._squares[0] += square
                 self._squares[1] += square
-            self._product += square
+                self._product += square
+                continue
+            for start in range(0, len(block), _BLOCK):
+                self._product += self._square(_doubles(block[start : start + _BLOCK], self._dtypes[0]), 0, 1)
 
     def _add_block(self, old: NDArray[Any], new: NDArray[Any]) -> None:
-        sums = self._narrow.add(old, new) if self._narrow and len(old) == self._step else None
+        sums = self._narrow.add(old, new) if self._narrow and not len(old) % self._row else None
         if sums is None:
-            self._add_doubles(old, new)
+            for start in range(0, len(old), _BLOCK):
+                self._add_doubles(old[start : start + _BLOCK], new[start : start + _BLOCK])
             return
         for side, square in enumerate((sums.old, sums.new, sums.change)):
             self._squares[side] += square

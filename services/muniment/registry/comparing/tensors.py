@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,7 +23,10 @@ Status = Literal["changed", "unchanged", "added", "removed"]
 MAX_TENSORS: Final = 100_000
 """Of each version."""
 _PIECE: Final = 4 * 1024 * 1024
-"""Bytes of the larger side that are held at a time; twice as many while the next ones are read."""
+"""Bytes of the larger side that are computed on at a time."""
+_AHEAD: Final = 5
+"""Pieces that are read ahead, of both sides: 48 MiB in all. With one, store and sums wait for each other in turn,
+since each new request of a stream costs a pause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +106,7 @@ def compare_tensors(
         ThreadPoolExecutor(1, "compare-old") as of_old,  # a thread for each stream: they take one at a time
         ThreadPoolExecutor(1, "compare-new") as of_new,
     ):
-        rooms = itertools.cycle([_Rooms(piece), _Rooms(piece)])  # one to compute on, one to read into
+        rooms = itertools.cycle([_Rooms(piece) for _ in range(_AHEAD + 1)])  # one to compute on, others to read into
 
         def start(part: _Part) -> Callable[[], _Bytes]:
             room = next(rooms)
@@ -111,7 +115,7 @@ def compare_tensors(
 
         # One flow of parts over all tensors, so that the store is reading while the last part is computed.
         parts = (part for one, other in matched.both if _is_read(one, other) for part in _parts(one, other, piece))
-        flow = _one_ahead(start, parts)
+        flow = _ahead(start, parts)
         rows += [_row(one, other, flow, piece) for one, other in matched.both]
     return Compared(sorted(rows, key=lambda row: row.name), len(same), planned)
 
@@ -179,16 +183,15 @@ def _read(stream: Stream, span: _Span, room: bytearray) -> bytearray:
     return into
 
 
-def _one_ahead(start: Callable[[_Part], Callable[[], _Bytes]], parts: Iterable[_Part]) -> Iterator[_Bytes]:
-    """The bytes in order; each part is started before the one before it is handed out, and good until the next."""
-    waiting: Callable[[], _Bytes] | None = None
+def _ahead(start: Callable[[_Part], Callable[[], _Bytes]], parts: Iterable[_Part]) -> Iterator[_Bytes]:
+    """The bytes in order; `_AHEAD` parts are started before one is handed out, which is good until the next."""
+    waiting: deque[Callable[[], _Bytes]] = deque()
     for part in parts:
-        following = start(part)
-        if waiting is not None:
-            yield waiting()
-        waiting = following
-    if waiting is not None:
-        yield waiting()
+        waiting.append(start(part))
+        if len(waiting) > _AHEAD:
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()
 
 
 def _side(tensor: Tensor | None) -> dict[str, Any] | None:
