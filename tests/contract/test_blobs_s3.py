@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from urllib.parse import urlsplit
 
@@ -15,14 +15,15 @@ from minio import Minio
 
 from muniment.adapters import minio
 from muniment.adapters.minio import MinioBlobStore, S3Options
-from muniment.adapters.s3 import ranged, reading
+from muniment.adapters.s3 import reading, stretches
 from muniment.contracts.errors import Misconfigured, NotFound, PreconditionFailed
-from muniment.ports.blobs import Location, StoreUnavailable
+from muniment.ports.blobs import BlobReader, Location, StoreUnavailable
 from muniment.server.parts.endpoints import S3Endpoint
 from muniment.testing.blob_contract import BlobContract, Send
 from muniment.testing.blob_samples import fresh, pattern, until
 
 MIB = 1024 * 1024
+Open = Callable[[int, int], AbstractContextManager[BlobReader]]
 
 
 @pytest.fixture(scope="module")
@@ -78,19 +79,18 @@ async def test_a_large_copy_is_made_in_parts_of_the_named_version(options: S3Opt
     await store.aclose()
 
 
-async def test_a_large_version_is_read_by_ranges_and_cancelled_between_them(
+async def test_a_large_version_is_read_in_stretches_and_cancelled_between_them(
     store: MinioBlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (minio, reading):
-        monkeypatch.setattr(module, "LARGE", 3 * MIB)
-    monkeypatch.setattr(ranged, "RANGE", MIB)
-    asked: list[int] = []
+    for module in (minio, reading, stretches):
+        monkeypatch.setattr(module, "STRETCH", MIB)
+    asked: list[tuple[int, int]] = []
 
-    class Counted(ranged.RangedReader):
-        def __init__(self, size: int, fetch: Callable[[int, int], list[bytes]], lanes: Executor) -> None:
-            super().__init__(size, lambda offset, length: asked.append(offset) or fetch(offset, length), lanes)
+    class Counted(stretches.StretchReader):
+        def __init__(self, size: int, ask: Open) -> None:
+            super().__init__(size, lambda offset, length: asked.append((offset, length)) or ask(offset, length))
 
-    monkeypatch.setattr(reading, "RangedReader", Counted)
+    monkeypatch.setattr(reading, "StretchReader", Counted)
     bucket, data = fresh("ranges"), pattern(5 * MIB + 1)
     await store.ensure_bucket(bucket, object_lock=True)
     old = await store.put(bucket, "k", data)
@@ -98,7 +98,7 @@ async def test_a_large_version_is_read_by_ranges_and_cancelled_between_them(
     seen: list[int] = []
     result = await store.hash(old, expected_size=len(data), progress=seen.append)
     assert (result.sha256, result.size, sum(seen)) == (hashlib.sha256(data).hexdigest(), len(data), len(data))
-    assert sorted(asked) == [number * MIB for number in range(6)], "not read by ranges"
+    assert asked == [*((number * MIB, MIB) for number in range(5)), (5 * MIB, 1)], "not read in stretches"
     mistaken = await store.hash(old, expected_size=len(data) + MIB)  # what is stored counts, not what was expected
     assert mistaken == result
     cancel = threading.Event()
@@ -109,7 +109,7 @@ async def test_a_large_version_is_read_by_ranges_and_cancelled_between_them(
     with pytest.raises(StoreUnavailable) as caught:
         await store.hash(old, expected_size=len(data), progress=stop, cancel=cancel)
     assert caught.value.code == "read_cancelled"
-    assert (await store.hash(old, expected_size=len(data))).sha256 == result.sha256, "the lanes were not given back"
+    assert (await store.hash(old, expected_size=len(data))).sha256 == result.sha256, "the connection was not given back"
 
 
 async def test_presigning_asks_nobody_and_names_the_public_address(options: S3Options) -> None:

@@ -24,8 +24,8 @@ from muniment.adapters.s3.locks import S3Locks
 from muniment.adapters.s3.multipart import MAX_PARTS, S3Multipart
 from muniment.adapters.s3.objects import S3Objects
 from muniment.adapters.s3.options import S3Options
-from muniment.adapters.s3.ranged import LARGE
 from muniment.adapters.s3.reading import S3Reading, name, never
+from muniment.adapters.s3.stretches import STRETCH
 from muniment.contracts.errors import NotFound
 from muniment.ports.blobs import (
     QUICK,
@@ -121,7 +121,7 @@ class MinioBlobStore:
             if data is not None:
                 return hash_bytes(data, progress)
         size = 0
-        if expected_size is not None and expected_size >= LARGE:
+        if expected_size is not None and expected_size > STRETCH:
             size = (await self._reading.stat(location.bucket, location.key, location.version_id)).size
         stop = threading.Event()
         cancelled = stop.is_set if cancel is None else lambda: stop.is_set() or cancel.is_set()

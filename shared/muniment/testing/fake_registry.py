@@ -110,8 +110,8 @@ class FakeRegistry:
             return httpx2.Response(404, text="<Error><Code>NoSuchKey</Code></Error>")
         body = versions[place - 1]
         if "range" in request.headers:
-            start = int(request.headers["range"].removeprefix("bytes=").rstrip("-"))
-            return httpx2.Response(206, content=body[start:])
+            first, _, last = request.headers["range"].removeprefix("bytes=").partition("-")
+            return httpx2.Response(206, content=body[int(first) : int(last) + 1 if last else None])
         return httpx2.Response(200, content=body)
 
     # -- the API

@@ -12,6 +12,7 @@ from muniment.contracts.canonical import canonical_json, sha256_hex
 from muniment.contracts.errors import Conflict, MunimentError, NotFound, Transient
 from muniment.sdk import Client, verify_directory
 from muniment.sdk.manifest import read_manifest
+from muniment.sdk.transfer import download
 from muniment.sdk.verify import MANIFEST_NAME
 from muniment.testing.fake_registry import FakeRegistry
 
@@ -77,6 +78,26 @@ def test_a_download_that_was_cut_off_goes_on(published: FakeRegistry, client: Cl
     client.download("digits/1", back)
     assert ranges == ["", "bytes=1000-"]
     assert (back / "weights" / "model.bin").read_bytes() == (folder / "weights" / "model.bin").read_bytes()
+
+
+def test_a_large_file_comes_in_stretches_and_a_short_one_is_gone_on_with(
+    published: FakeRegistry, client: Client, folder: Path, back: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "STRETCH", 1500)
+    ranges: list[str] = []
+    whole = (folder / "weights" / "model.bin").read_bytes()
+
+    def shorten_the_second(request: httpx2.Request) -> httpx2.Response | None:
+        if not str(request.url).startswith(f"{published.store_url}{key_of(published, 'weights/model.bin')}"):
+            return None
+        ranges.append(request.headers["range"])
+        return httpx2.Response(206, content=whole[1500:1700]) if len(ranges) == 2 else None
+
+    published.intercept = shorten_the_second
+    client.download("digits/1", back)
+    assert len(whole) == 4096
+    assert ranges == ["bytes=0-1499", "bytes=1500-2999", "bytes=1700-3199", "bytes=3200-"]
+    assert (back / "weights" / "model.bin").read_bytes() == whole
 
 
 def test_damaged_bytes_never_take_their_place(published: FakeRegistry, client: Client, back: Path) -> None:

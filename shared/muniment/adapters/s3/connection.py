@@ -14,7 +14,6 @@ from minio import Minio
 from muniment.adapters.s3.errors import asking
 from muniment.adapters.s3.exchange import S3Exchange
 from muniment.adapters.s3.options import S3Options, host_of
-from muniment.adapters.s3.ranged import LANES
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,8 +35,6 @@ class S3Connection:
         """Signs URLs for the address that their users see; with the region set, that asks nobody."""
         self._calls = ThreadPoolExecutor(options.threads, thread_name_prefix="s3-call")
         self._streams = ThreadPoolExecutor(options.stream_threads, thread_name_prefix="s3-stream")
-        self.lanes = ThreadPoolExecutor(LANES, thread_name_prefix="s3-range")
-        """For the ranges of one large version at a time."""
 
     def request(
         self,
@@ -74,7 +71,7 @@ class S3Connection:
     async def aclose(self) -> None:
         """Wait for running calls in threads (their time-outs bound that), then close every connection."""
         await self.exchange.aclose()
-        for pool in (self._calls, self._streams, self.lanes):
+        for pool in (self._calls, self._streams):
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
         self._http.clear()
         self._probe_http.clear()
@@ -99,7 +96,7 @@ def _connections(options: S3Options, connect: float, read: float, retries: int) 
     requests go to the configured host and nowhere else.
     """
     return urllib3.PoolManager(
-        maxsize=options.threads + options.stream_threads + LANES,
+        maxsize=options.threads + options.stream_threads,
         timeout=urllib3.Timeout(connect=connect, read=read),
         cert_reqs="CERT_REQUIRED",
         ca_certs=None if options.cafile is None else str(options.cafile),

@@ -40,7 +40,7 @@ class S3Options:
     settle_timeout: float = 3.0
     """How long a bucket that another process is just making may take to show its settings."""
 
-    copy_part_size: int = 256 * 1024 * 1024
+    copy_part_size: int = 64 * 1024 * 1024
     """Larger objects are copied in parts of this size (5 MiB to 5 GiB), so that no single request takes minutes."""
     copy_parts_at_once: int = 4
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from minio.error import S3Error
 from muniment.adapters.hashing import check_range, hash_reader
 from muniment.adapters.s3.connection import S3Connection
 from muniment.adapters.s3.errors import asking, inconsistent, unavailable, without_versioning
-from muniment.adapters.s3.ranged import LARGE, RangedReader
+from muniment.adapters.s3.stretches import STRETCH, StretchReader
 from muniment.ports.blobs import (
     HashResult,
     Located,
@@ -88,7 +87,6 @@ class S3Reading:
         self._connection = connection
         self._exchange = connection.exchange
         self._options = connection.options
-        self._ranged = threading.Lock()
 
     async def stat(self, bucket: str, key: str, version_id: str | None = None) -> ObjectVersion:
         """The headers of a version, or of the latest."""
@@ -146,25 +144,22 @@ class S3Reading:
     def hash(self, location: Located, size: int, progress: Progress | None, cancelled: Cancelled) -> HashResult:
         """Every byte of a version.
 
-        A large one (by its `size`, which the store has stated) is read by ranges side by side, if no other is: several
-        files at once keep a store busy by themselves, and memory stays bounded.
+        `size`: what the store has stated; more than a stretch is read in stretches.
         """
-        if size >= LARGE and self._ranged.acquire(blocking=False):
-            try:
-                fetch = partial(self._exactly, location, cancelled)
-                return hash_reader(RangedReader(size, fetch, self._connection.lanes), progress)
-            finally:
-                self._ranged.release()
-        with self.open(location, cancelled=cancelled) as reader:
-            return hash_reader(reader, progress)
+        if size <= STRETCH:
+            with self.open(location, cancelled=cancelled) as reader:
+                return hash_reader(reader, progress)
+        return hash_reader(StretchReader(size, partial(self._exactly, location, cancelled)), progress)
 
-    def _exactly(self, location: Located, cancelled: Cancelled, offset: int, length: int) -> list[bytes]:
+    @contextmanager
+    def _exactly(
+        self, location: Located, cancelled: Cancelled, offset: int, length: int
+    ) -> Iterator[S3Reader | EmptyReader]:
         with self.open(location, offset, length, cancelled) as reader:
-            pieces = list(reader.read_chunks())
-        if (came := sum(map(len, pieces))) != length:
-            where = name(location.bucket, location.key, location.version_id)
-            raise inconsistent(where, expected=f"{length} bytes from {offset}", actual=f"{came} bytes")
-        return pieces
+            if reader.size != length:
+                where = name(location.bucket, location.key, location.version_id)
+                raise inconsistent(where, expected=f"{length} bytes from {offset}", actual=f"{reader.size} bytes")
+            yield reader
 
     def _watched(self, response: urllib3.BaseHTTPResponse, size: int, where: str, cancelled: Cancelled) -> S3Reader:
         allowed = self._options.read_timeout + size / self._options.minimum_rate

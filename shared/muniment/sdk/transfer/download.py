@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,8 @@ from muniment.sdk.transfer.progress import Meter, OnProgress
 from muniment.sdk.wire import Wire
 
 WORKERS: Final = 4
+STRETCH: Final = 64 * 1024 * 1024
+"""Bytes that one request asks for at most: some stores give those with half of the work (docs/performance.md)."""
 
 
 class Damaged(Exception):
@@ -133,8 +135,10 @@ class Download:
                 digest, have = _hash_so_far(out, stop)
                 self._meter.add(have, file.path)
                 with Landing(out, digest) as landing:
-                    if have < file.size:
-                        with store.get(self._wire, url, have) as chunks:
+                    for begin, end in _stretches(have, file.size):
+                        if have != begin:  # the store gave less or more than was asked for
+                            break
+                        with store.get(self._wire, url, begin, end) as chunks:
                             for chunk in chunks:
                                 stop.check()
                                 landing.write(chunk)
@@ -158,6 +162,14 @@ class Download:
             raise Damaged(expected, f"more than {file.size} B")
         if self._verify and digest != file.sha256:
             raise Damaged(expected, f"sha256:{digest}, {have} B")
+
+
+def _stretches(begin: int, size: int) -> Iterator[tuple[int, int | None]]:
+    """Where each request begins and ends; the last one asks for all that there is, to see whether it is too much."""
+    while begin < size:
+        end = begin + STRETCH if size - begin > STRETCH else None
+        yield begin, end
+        begin = size if end is None else end
 
 
 def _hash_so_far(file: BinaryIO, stop: Stop) -> tuple[hashlib._Hash, int]:

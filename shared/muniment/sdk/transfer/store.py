@@ -37,11 +37,15 @@ def put(wire: Wire, url: str, body: FileRange, headers: Mapping[str, str]) -> Ma
 
 
 @contextmanager
-def get(wire: Wire, url: str, start: int = 0) -> Iterator[Iterator[bytes]]:
-    """The object's bytes from `start` on, in chunks. Raises `Transient`, `Stale` or `MunimentError`."""
-    headers = {"Range": f"bytes={start}-"} if start else {}
+def get(wire: Wire, url: str, start: int = 0, end: int | None = None) -> Iterator[Iterator[bytes]]:
+    """The object's bytes from `start` on, before `end` or to its own, in chunks.
+
+    Raises `Transient`, `Stale` or `MunimentError`.
+    """
+    partly = start > 0 or end is not None
+    headers = {"Range": f"bytes={start}-{'' if end is None else end - 1}"} if partly else {}
     with _talk("download"), wire.exchange("GET", url, headers=headers) as response:
-        _check(response, "download", {206} if start else {200, 206})
+        _check(response, "download", {206} if partly else {200, 206})
         yield response.chunks()
 
 
@@ -64,7 +68,7 @@ def _check(response: Response, verb: str, fine: set[int]) -> None:
     if status in fine:
         return
     if status == 200:
-        raise Transient("store_refused", "the store ignored the range of a resumed download", actual="HTTP 200")
+        raise Transient("store_refused", "the store ignored the range of a download", actual="HTTP 200")
     code = _CODE.search(response.read(_LONGEST_ERROR))
     said = f"HTTP {status}" + (f" {code[1].decode()}" if code else "")
     if status in _MAY_SUCCEED_LATER:
