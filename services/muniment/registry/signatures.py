@@ -16,6 +16,7 @@ from muniment.contracts.errors import Misconfigured, NotFound, Rejected, Transie
 from muniment.contracts.events import ValidatedFile, VersionFile
 from muniment.contracts.oms.bundle import MAX_BUNDLE, SignatureMalformed
 from muniment.contracts.oms.judging import UNSIGNED, Judgement, judge, signature_path
+from muniment.contracts.oms.keyless import Identity, SigstoreVerifier
 from muniment.contracts.oms.keys import SigningKey, new_signing_key
 from muniment.contracts.oms.statement import FileDigest
 from muniment.contracts.oms.trust import Trust
@@ -84,12 +85,16 @@ def admit(judgement: Judgement, track: Track) -> None:
 
 
 def load_trust(settings: SignatureSettings) -> Trust:
-    """The trusted keys and roots. Raises `Misconfigured` (`trusted_key_invalid`, `trusted_root_invalid`)."""
+    """The trusted keys, roots and identities.
+
+    Raises `Misconfigured` (`trusted_key_invalid`, `trusted_root_invalid`, `sigstore_missing`, `sigstore_root_invalid`,
+    `sigstore_incomplete`).
+    """
     keys = [_checked(path, "trusted_key_invalid", lambda pem: Trust.of(keys=[pem])) for path in settings.trusted_keys]
     roots = [
         _checked(path, "trusted_root_invalid", lambda pem: Trust.of(roots=[pem])) for path in settings.trusted_roots
     ]
-    return Trust.of(keys, roots)
+    return Trust.of(keys, roots, _keyless(settings))
 
 
 def load_signing_key(settings: SignatureSettings, data_dir: Path) -> SigningKey:
@@ -108,6 +113,21 @@ def load_signing_key(settings: SignatureSettings, data_dir: Path) -> SigningKey:
         raise Misconfigured(
             error.code, f"{where}: {error.message}", expected=error.expected, actual=error.actual, hint=error.hint
         ) from error
+
+
+def _keyless(settings: SignatureSettings) -> SigstoreVerifier | None:
+    if settings.sigstore_root is None and not settings.identities:
+        return None
+    if settings.sigstore_root is None or not settings.identities:
+        prefix = "MUNIMENT_REGISTRY__SIGNATURES__"
+        raise Misconfigured(
+            "sigstore_incomplete",
+            "keyless signatures need to be told both Sigstore's root and who is believed",
+            expected=f"{prefix}SIGSTORE_ROOT and {prefix}IDENTITIES",
+            actual="only one of them",
+            hint=f'{prefix}IDENTITIES is a list: [{{"issuer": "https://ISSUER", "identity": "ci@example.org"}}]',
+        )
+    return SigstoreVerifier(settings.sigstore_root, [Identity(one.issuer, one.identity) for one in settings.identities])
 
 
 def _checked(path: Path, code: str, read: Callable[[bytes], object]) -> bytes:

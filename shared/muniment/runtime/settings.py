@@ -145,6 +145,15 @@ class ScrubSettings(Section):
     """Never faster than this, even where the cycle then takes longer; a pass that somebody asks for runs at it."""
 
 
+class IdentitySettings(Section):
+    """Whose keyless signatures are believed: who, as vouched for by which OpenID Connect issuer."""
+
+    issuer: Annotated[str, Field(min_length=1, max_length=500)]
+    """Exact: `https://token.actions.githubusercontent.com`."""
+    identity: Annotated[str, Field(min_length=1, max_length=1000)]
+    """An e-mail address or a URI; `*` stands for any text."""
+
+
 class SignatureSettings(Section):
     """Signatures of models (OMS): whose are believed, and the registry's own."""
 
@@ -152,6 +161,10 @@ class SignatureSettings(Section):
     """Files with one EC public key in PEM each."""
     trusted_roots: tuple[Path, ...] = ()
     """Files with root certificates in PEM: a signer's certificate must lead to one of them."""
+    sigstore_root: Path | None = None
+    """Sigstore's `trusted_root.json`, by which keyless signatures are verified; needs `muniment[sigstore]`."""
+    identities: tuple[IdentitySettings, ...] = ()
+    """Whose keyless signatures are believed."""
     signing_key: SecretStr | None = None
     """EC private key on P-256 in PEM, for attestations. None: `secrets/signing.key` in the data folder, made on first
     start. Processes that share a registry need the same one."""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from muniment.contracts.canonical import canonical_json, sha256_hex
 from muniment.contracts.errors import Conflict
 from muniment.contracts.oms.judging import UNSIGNED, Judgement, judge, signature_path
+from muniment.contracts.oms.keyless import Identity, SigstoreVerifier
 from muniment.contracts.oms.statement import FileDigest
 from muniment.contracts.oms.trust import Trust
 from muniment.sdk import calls
@@ -64,6 +65,28 @@ def attesting(ref: str, directory: PathLike) -> Call[dict[str, Any]]:
     return {**found, "files": files}
 
 
+@dataclass(frozen=True, slots=True)
+class TrustFiles:
+    """What a signature is verified by on this machine.
+
+    PEM files with public keys, and with root certificates; Sigstore's `trusted_root.json`, and whose keyless
+    signatures are believed: `(issuer, identity)`.
+    """
+
+    keys: Sequence[PathLike] = ()
+    roots: Sequence[PathLike] = ()
+    sigstore_root: PathLike | None = None
+    identities: Sequence[tuple[str, str]] = ()
+
+    def trust(self) -> Trust:
+        """Read them."""
+        keyless = None
+        if self.sigstore_root is not None:
+            keyless = SigstoreVerifier(Path(self.sigstore_root), [Identity(*one) for one in self.identities])
+        keys, roots = ([Path(one).read_bytes() for one in some] for some in (self.keys, self.roots))
+        return Trust.of(keys, roots, keyless)
+
+
 def checking(ref: str, reason: str | None) -> Call[dict[str, Any]]:
     """Let the registry judge a version's signature again and keep the outcome; the version with it."""
     wanted = parsed(ref)
@@ -73,18 +96,14 @@ def checking(ref: str, reason: str | None) -> Call[dict[str, Any]]:
     return found
 
 
-def verifying(
-    ref: str, keys: Sequence[PathLike], roots: Sequence[PathLike], *, registry: bool
-) -> Call[SignatureVerification]:
-    """Verify the publisher's signature of a version (or the registry's) here, by these keys and roots.
+def verifying(ref: str, by: TrustFiles, *, registry: bool) -> Call[SignatureVerification]:
+    """Verify the publisher's signature of a version (or the registry's) here, by these files alone.
 
     Files are known by the version's manifest, which must have the digest that is its id.
     Raises `NotFound` (`signature_not_found`), `Conflict` (`manifest_mismatch`, `digest_mismatch`), `Rejected`
-    (`trusted_key_invalid`, `trusted_root_invalid`).
+    (`trusted_key_invalid`, `trusted_root_invalid`), `Misconfigured` (`sigstore_missing`, `sigstore_root_invalid`).
     """
-    trust: Trust = yield Work(
-        lambda _stop: Trust.of(*([Path(one).read_bytes() for one in some] for some in (keys, roots)))
-    )
+    trust: Trust = yield Work(lambda _stop: by.trust())
     version = yield from calls.version(ref)
     exact = version.ref
     manifest = read_manifest((yield from calls.manifest(exact)), expected_id=version.id)

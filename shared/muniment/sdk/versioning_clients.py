@@ -78,15 +78,20 @@ class VersioningClient:
         *,
         keys: Sequence[str | os.PathLike[str]] = (),
         roots: Sequence[str | os.PathLike[str]] = (),
+        sigstore_root: str | os.PathLike[str] | None = None,
+        identities: Sequence[tuple[str, str]] = (),
         registry: bool = False,
     ) -> SignatureVerification:
-        """Verify the publisher's signature of a version, or the registry's, on this machine: by these PEM files alone.
+        """Verify the publisher's signature of a version, or the registry's, on this machine: by these files alone.
 
-        Raises `NotFound` (`signature_not_found`) and `Conflict` (`manifest_mismatch`, `digest_mismatch`).
+        `keys` and `roots` are PEM files; `sigstore_root` is Sigstore's `trusted_root.json`, by which keyless signatures
+        of `identities`, pairs of issuer and identity, are verified (the extra `muniment[sigstore]`, no network).
+        Raises `NotFound` (`signature_not_found`), `Conflict` (`manifest_mismatch`, `digest_mismatch`) and, for files
+        that cannot be used, `Rejected` and `Misconfigured`.
         """
-        from muniment.sdk.attesting import verifying
+        from muniment.sdk.attesting import TrustFiles, verifying
 
-        return self._run(verifying(ref, keys, roots, registry=registry))
+        return self._run(verifying(ref, TrustFiles(keys, roots, sigstore_root, identities), registry=registry))
 
     # -- measurements
 
@@ -193,11 +198,13 @@ class AsyncVersioningClient:
         *,
         keys: Sequence[str | os.PathLike[str]] = (),
         roots: Sequence[str | os.PathLike[str]] = (),
+        sigstore_root: str | os.PathLike[str] | None = None,
+        identities: Sequence[tuple[str, str]] = (),
         registry: bool = False,
     ) -> SignatureVerification:
-        from muniment.sdk.attesting import verifying
+        from muniment.sdk.attesting import TrustFiles, verifying
 
-        return await self._run(verifying(ref, keys, roots, registry=registry))
+        return await self._run(verifying(ref, TrustFiles(keys, roots, sigstore_root, identities), registry=registry))
 
     async def compare(self, *refs: str, only_changed: bool = True) -> Json:
         from muniment.sdk.comparing import comparing

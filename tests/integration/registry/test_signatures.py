@@ -6,6 +6,7 @@ import hashlib
 import json
 import stat
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,26 @@ from muniment.contracts.oms.statement import FileDigest, statement_bytes
 from muniment.contracts.oms.trust import Trust
 from muniment.ports.clock import SystemClock
 from muniment.runtime.settings import Settings
+from muniment.testing.small_sigstore import SmallSigstore
 
 from .conftest import BUCKET, Registry
 
 CI, STRANGER = SigningKey(new_signing_key()), SigningKey(new_signing_key())
+SIGSTORE = SmallSigstore(datetime(2026, 1, 1, tzinfo=UTC))
+ISSUER = "https://accounts.example.org"
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A registry that trusts one key."""
+    """A registry that trusts one key, and keyless signatures of one domain."""
     (tmp_path / "ci.pub").write_bytes(CI.public_key)
-    signatures = {"trusted_keys": [tmp_path / "ci.pub"], "builder_id": "https://example.com/trainer"}
+    (tmp_path / "trusted_root.json").write_text(json.dumps(SIGSTORE.trusted_root()))
+    signatures = {
+        "trusted_keys": [tmp_path / "ci.pub"],
+        "sigstore_root": tmp_path / "trusted_root.json",
+        "identities": [{"issuer": ISSUER, "identity": "*@example.org"}],
+        "builder_id": "https://example.com/trainer",
+    }
     return Settings.model_validate(
         {"data_dir": tmp_path, "s3": {"bucket": BUCKET}, "registry": {"signatures": signatures}}
     )
@@ -40,6 +50,14 @@ def signed(files: dict[str, bytes], key: SigningKey = CI, name: str = "model.sig
     """The files, and a signature over them."""
     digests = [FileDigest(path, hashlib.sha256(data).hexdigest()) for path, data in files.items()]
     return {**files, name: canonical_json(key.sign(statement_bytes("digits", digests)))}
+
+
+def keyless(files: dict[str, bytes], identity: str) -> dict[str, bytes]:
+    """The files, and a signature over them by a certificate of some months ago."""
+    digests = [FileDigest(path, hashlib.sha256(data).hexdigest()) for path, data in files.items()]
+    at = SIGSTORE.start + timedelta(days=1)
+    bundle = SIGSTORE.sign(statement_bytes("digits", digests), identity=identity, issuer=ISSUER, at=at)
+    return {**files, "model.sig": canonical_json(bundle)}
 
 
 def model(content: bytes = b"") -> dict[str, bytes]:
@@ -83,6 +101,22 @@ async def test_the_outcome_stands_on_the_version_and_in_its_entry(registry: Regi
         },
     ]
     assert await registry.pool.fetchval("SELECT count(*) FROM version_signature") == 2
+
+
+async def test_keyless_signatures_of_those_who_are_believed_count_as_any_other(registry: Registry) -> None:
+    await registry.call("PUT", "/tracks/strict", json={"retention_s": 60, "signature_required": True})
+    made = await registry.commit(files=keyless(model(), "ci@example.org"), track="strict")
+    assert {name: made["signature"][name] for name in ("status", "method", "signer")} == {
+        "status": "verified",
+        "method": "keyless",
+        "signer": f"ci@example.org ({ISSUER})",
+    }
+    last = await rejected(registry, keyless(model(), "ci@example.com"), track="strict")
+    assert last["code"] == "signature_required"
+    other = await registry.commit(files=keyless(model(), "ci@example.com"))
+    assert (other["signature"]["status"], other["signature"]["code"]) == ("untrusted", "identity_unknown")
+    refused = await rejected(registry, {**keyless(model(), "ci@example.org"), "config.json": b"changed"})
+    assert refused["code"] == "signature_invalid"
 
 
 async def test_a_signature_of_other_bytes_is_refused_before_anything_is_locked(registry: Registry) -> None:

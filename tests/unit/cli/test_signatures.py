@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
 import httpx2
 import pytest
 
+from muniment.contracts.canonical import sha256_hex
 from muniment.contracts.oms.keys import SigningKey, new_signing_key
 from muniment.contracts.oms.statement import FileDigest, statement_bytes
 from muniment.testing.fake_registry import FakeRegistry
+from muniment.testing.small_sigstore import SmallSigstore
 
 from .conftest import Run
 
@@ -54,6 +57,34 @@ def test_attestations_are_written_and_verified_by_a_named_key(attested: FakeRegi
     assert (wrong.code, wrong.json["status"], wrong.json["code"]) == (1, "untrusted", "key_unknown")
     attested.versions[0]["files"][0]["sha256"] = "0" * 64  # what the server says beside the manifest counts for nothing
     assert run("versions", "verify-signature", "digits/1", "--attestation", "--public-key", ours).code == 0
+
+
+def test_a_keyless_signature_is_verified_by_the_identity_that_is_named(
+    registry: FakeRegistry, folder: Path, run: Run, tmp_path: Path
+) -> None:
+    sigstore = SmallSigstore(datetime(2026, 1, 1, tzinfo=UTC))
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    digests = [FileDigest(path.relative_to(folder).as_posix(), sha256_hex(path.read_bytes())) for path in files]
+    issuer = "https://accounts.example.org"
+    bundle = sigstore.sign(statement_bytes("m", digests), identity="ci@example.org", issuer=issuer, at=sigstore.start)
+    signature = json.dumps(bundle).encode()
+    (folder / "model.sig").write_bytes(signature)
+    assert run("publish", folder, "--model", "digits", "--wait").code == 0
+    root = tmp_path / "trusted_root.json"
+    root.write_text(json.dumps(sigstore.trusted_root()))
+
+    def intercept(request: httpx2.Request) -> httpx2.Response | None:
+        return httpx2.Response(200, content=signature) if request.url.path.endswith("/signature") else None
+
+    registry.intercept = intercept
+    given = ("versions", "verify-signature", "digits/1", "--sigstore-root", root, "--issuer", issuer)
+    done = run(*given, "--identity", "*@example.org", "--json")
+    assert (done.code, done.json["status"], done.json["method"]) == (0, "verified", "keyless")
+    assert done.json["signer"] == f"ci@example.org ({issuer})"
+    other = run(*given, "--identity", "cd@example.org", "--json")
+    assert (other.code, other.json["code"]) == (1, "identity_unknown")
+    assert run(*given).code == 2, "nobody is named"
+    assert run(*given, "--identity", "x", "--record").code == 2
 
 
 def test_without_a_key_the_recorded_outcome_is_told(attested: FakeRegistry, run: Run) -> None:

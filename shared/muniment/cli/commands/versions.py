@@ -177,20 +177,34 @@ def verify_signature(
     *,
     public_key: Annotated[tuple[Path, ...], Option("A PEM file whose key you trust; may be repeated.")] = (),
     root: Annotated[tuple[Path, ...], Option("A PEM file with root certificates; may be repeated.")] = (),
+    sigstore_root: Annotated[Path | None, Option("Sigstore's trusted_root.json, for keyless signatures.")] = None,
+    identity: Annotated[str | None, Option("Whose keyless signature: e-mail or URI; * is any text.")] = None,
+    issuer: Annotated[str | None, Option("Who vouches for that identity: an OpenID Connect issuer's URL.")] = None,
     attestation: Annotated[bool, Option("Verify the registry's own signature, not the publisher's.")] = False,
     record: Annotated[bool, Option("Let the registry judge again, by the keys it trusts now, and keep that.")] = False,
     common: Common = DEFAULTS,
 ) -> int:
-    """Verify a version's signature here by keys you name, or, without any, tell how the registry judged it."""
-    if record and (public_key or root or attestation):
+    """Verify a version's signature here by what you trust, or, without any, tell how the registry judged it."""
+    keyless = (sigstore_root, identity, issuer)
+    if any(keyless) and not all(keyless):
+        raise Usage("a keyless signature is verified by three things", expected="--sigstore-root, --identity, --issuer")
+    here = bool(public_key or root or sigstore_root)
+    if record and (here or attestation):
         raise Usage("two options contradict each other", expected="--record, or keys and roots to verify by here")
     if attestation and not (public_key or root):
         raise Usage(
             "no key to verify by is named", expected="--public-key FILE: the registry's, from where you trust it"
         )
     with common.client() as client:
-        if public_key or root:
-            found = client.verify_signature(ref, keys=public_key, roots=root, registry=attestation)
+        if here:
+            found = client.verify_signature(
+                ref,
+                keys=public_key,
+                roots=root,
+                sigstore_root=sigstore_root,
+                identities=[(issuer, identity)] if issuer and identity else [],
+                registry=attestation,
+            )
             version, outcome, by = found.version.raw, found.judgement.as_json(), found.signed_by
             trouble = found.judgement.trouble
             why = None if trouble is None else str(trouble)

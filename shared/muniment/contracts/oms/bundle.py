@@ -43,7 +43,8 @@ class Bundle:
     """What a signature file says, none of it believed yet.
 
     `hint` names the key (method `key`: SHA-256 of its PEM text, in hexadecimal; older files have none); `chain` is the
-    signer's certificates in DER, its own first. `payload` is what was signed, `signature` the signature's bytes.
+    signer's certificates in DER, its own first. `payload` is what was signed, `signature` the signature's bytes, `raw`
+    the whole file.
     """
 
     method: Method
@@ -51,6 +52,7 @@ class Bundle:
     chain: tuple[bytes, ...]
     payload: bytes
     signature: bytes
+    raw: bytes
 
 
 def pae(payload: bytes) -> bytes:
@@ -77,6 +79,7 @@ def parse_bundle(raw: bytes) -> Bundle:
         chain=chain,
         payload=_bytes(envelope.get("payload"), "payload", MAX_BUNDLE),
         signature=_bytes(members(signatures[0], "signatures[0]").get("sig"), "sig", _MAX_SIGNATURE),
+        raw=raw,
     )
 
 

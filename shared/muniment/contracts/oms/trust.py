@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -53,39 +54,60 @@ class NotTrusted(Rejected):
     """Nothing is wrong with the signature, as far as can be seen, but whoever made it is not believed."""
 
 
+class Keyless(Protocol):
+    """Verifies keyless signatures (Sigstore)."""
+
+    def signer_of(self, raw: bytes) -> str:
+        """Who has signed a bundle, of which the JSON is given. Raises `NotTrusted`, and nothing else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Trusted public keys by their hint, and trusted root certificates."""
+    """Trusted public keys by their hint, trusted root certificates, and who verifies keyless signatures, if anybody."""
 
     keys: Mapping[str, ec.EllipticCurvePublicKey] = field(default_factory=dict)
     roots: tuple[x509.Certificate, ...] = ()
+    keyless: Keyless | None = None
 
     @classmethod
-    def of(cls, keys: Iterable[bytes] = (), roots: Iterable[bytes] = ()) -> Trust:
+    def of(cls, keys: Iterable[bytes] = (), roots: Iterable[bytes] = (), keyless: Keyless | None = None) -> Trust:
         """From PEM texts: a public key in each of `keys`, certificates in each of `roots`.
 
         Raises `Rejected` (`trusted_key_invalid`, `trusted_root_invalid`).
         """
         read = [_public_key(pem) for pem in keys]
-        return cls({key_hint(key): key for key in read}, tuple(one for pem in roots for one in _roots(pem)))
+        return cls({key_hint(key): key for key in read}, tuple(one for pem in roots for one in _roots(pem)), keyless)
 
     def signer_of(self, bundle: Bundle, at: datetime) -> str:
-        """Who signed a bundle: the hint of a key, or the subject of a certificate.
+        """Who signed a bundle: the hint of a key, the subject of a certificate, or a keyless signer's identity.
 
         Raises `SignatureWrong`, `SignatureMalformed`, and `NotTrusted` (`key_unknown`, `key_unsupported`,
-        `certificate_not_for_signing`, `chain_untrusted`, `keyless_unsupported`).
+        `certificate_not_for_signing`, `chain_untrusted`, `keyless_unsupported`, `identity_unknown`,
+        `keyless_untrusted`).
         """
         if bundle.method == "key":
             return self._key_of(bundle)
         if bundle.method == "certificate":
             return self._subject_of(bundle, at)
-        raise NotTrusted(
-            "keyless_unsupported",
-            "keyless (Sigstore) signatures are not verified here: it takes Sigstore's own roots and log",
-            expected="a signature by a key or a certificate",
-            actual="keyless",
-            hint="verify it with the public tool: model_signing verify sigstore",
-        )
+        return self._identity_of(bundle)
+
+    def _identity_of(self, bundle: Bundle) -> str:
+        try:
+            key = x509.load_der_x509_certificate(bundle.chain[0]).public_key()
+        except _UNREADABLE as error:
+            raise _unreadable() from error
+        if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _HASHES and not _signed(bundle, key):
+            raise _wrong("a signature by the certificate in the bundle")
+        if self.keyless is None:
+            raise NotTrusted(
+                "keyless_unsupported",
+                "keyless (Sigstore) signatures are not verified here",
+                expected="a signature by a key or a certificate, or settings for keyless ones",
+                actual="keyless",
+                hint="pip install 'muniment[sigstore]' and set MUNIMENT_REGISTRY__SIGNATURES__SIGSTORE_ROOT and "
+                "MUNIMENT_REGISTRY__SIGNATURES__IDENTITIES, or use the public tool: model_signing verify sigstore",
+            )
+        return self.keyless.signer_of(bundle.raw)
 
     def _key_of(self, bundle: Bundle) -> str:
         if bundle.hint is not None and bundle.hint not in self.keys:
@@ -116,7 +138,7 @@ class Trust:
             key, subject = leaf.public_key(), leaf.subject.rfc4514_string()[:1000]
             may_sign = _may_sign(leaf.extensions)
         except _UNREADABLE as error:
-            raise SignatureMalformed("a certificate cannot be read", expected="X.509 in DER") from error
+            raise _unreadable() from error
         if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _HASHES:
             raise NotTrusted(
                 "key_unsupported",
@@ -160,6 +182,10 @@ def _signed(bundle: Bundle, key: ec.EllipticCurvePublicKey) -> bool:
     except InvalidSignature:
         return False
     return True
+
+
+def _unreadable() -> SignatureMalformed:
+    return SignatureMalformed("a certificate cannot be read", expected="X.509 in DER")
 
 
 def _wrong(expected: str) -> SignatureWrong:
