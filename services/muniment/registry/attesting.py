@@ -12,9 +12,10 @@ from typing import Any
 
 import asyncpg
 
+from muniment.contracts.canonical import canonical_json, sha256_hex
 from muniment.contracts.errors import NotFound
 from muniment.contracts.model import rfc3339
-from muniment.contracts.oms.judging import signature_path
+from muniment.contracts.oms.judging import PROVENANCE_FILE, signature_path
 from muniment.contracts.oms.keys import SigningKey
 from muniment.contracts.oms.statement import FileDigest, statement_bytes
 from muniment.ports.blobs import BlobStore
@@ -46,8 +47,11 @@ class Attesting:
         }
 
     async def attest(self, ref: str) -> Json:
-        """Both bundles of what a reference names; a release has its version's, whose files it has.
+        """What is attested of what a reference names; a release has its version's, whose files it has.
 
+        `signature` is over the version's files, `provenance` says how they came to be, and `provenance_signature` is
+        over the file `provenance.sigstore.json` with its canonical text: a tool that knows models' signatures and no
+        provenance verifies it by that.
         Raises `Gone` (`version_deleted`), but not for a release: that outlives its version.
         """
         row = await self._there(ref)
@@ -62,13 +66,17 @@ class Attesting:
             rfc3339(row["committed_at"]),
             manifest,
         )
+        provenance = self.key.sign(provenance_bytes(version, self.builder_id))
+        text = canonical_json(provenance)
+        as_file = FileDigest(PROVENANCE_FILE, sha256_hex(text), len(text))
         return {
             "model": row["model"],
             "number": row["number"],
             "id": row["id"],
             "key": self.key_facts(),
             "signature": self.key.sign(statement_bytes(row["model"], files)),
-            "provenance": self.key.sign(provenance_bytes(version, self.builder_id)),
+            "provenance": provenance,
+            "provenance_signature": self.key.sign(statement_bytes(row["model"], [as_file])),
         }
 
     async def published_signature(self, ref: str) -> bytes:

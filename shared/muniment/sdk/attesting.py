@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from muniment.contracts.canonical import canonical_json, sha256_hex
 from muniment.contracts.errors import Conflict
-from muniment.contracts.oms.judging import UNSIGNED, Judgement, judge, signature_path
+from muniment.contracts.oms.judging import PROVENANCE_FILE, UNSIGNED, Judgement, judge, signature_path
 from muniment.contracts.oms.keyless import Identity, SigstoreVerifier
 from muniment.contracts.oms.statement import FileDigest
 from muniment.contracts.oms.trust import Trust
@@ -24,7 +24,7 @@ from muniment.sdk.manifest import read_manifest
 from muniment.sdk.records import Version
 
 BUNDLE: Final = "muniment.sig"
-PROVENANCE: Final = "provenance.sigstore.json"
+PROVENANCE_SIGNATURE: Final = "provenance.sig"
 PUBLIC_KEY: Final = "muniment.pub"
 
 PathLike = str | os.PathLike[str]
@@ -40,7 +40,7 @@ class SignatureVerification:
 
 
 def attestations(ref: str) -> Call[dict[str, Any]]:
-    """The registry's OMS bundle and provenance of a version, with its public key."""
+    """The registry's signature and provenance of a version, the provenance's signature, and its public key."""
     found: dict[str, Any] = yield from ask_json(request("registry", "GET", f"{_place(ref)}/attestations"))
     return found
 
@@ -51,7 +51,8 @@ def attesting(ref: str, directory: PathLike) -> Call[dict[str, Any]]:
     folder = Path(directory)
     texts = {
         BUNDLE: canonical_json(found["signature"]),
-        PROVENANCE: canonical_json(found["provenance"]),
+        PROVENANCE_FILE: canonical_json(found["provenance"]),
+        PROVENANCE_SIGNATURE: canonical_json(found["provenance_signature"]),
         PUBLIC_KEY: found["key"]["public_key"].encode(),
     }
 

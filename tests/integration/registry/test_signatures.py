@@ -214,6 +214,10 @@ async def test_attestations_verify_and_are_the_same_each_time(registry: Registry
 
     bundle = parse_bundle(json.dumps(first["provenance"]).encode())
     assert trust.signer_of(bundle, SystemClock().now()) == first["key"]["hint"]
+    text = canonical_json(first["provenance"])
+    as_file = FileDigest("provenance.sigstore.json", sha256_hex(text), len(text))
+    found = judge(json.dumps(first["provenance_signature"]).encode(), [as_file], None, trust, SystemClock().now())
+    assert found.status == "verified", "the provenance as a file, for tools that know signatures of models alone"
     statement = json.loads(bundle.payload)
     assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
     assert {one["name"]: one["digest"]["sha256"] for one in statement["subject"]} == {

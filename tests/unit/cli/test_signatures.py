@@ -34,7 +34,9 @@ def attested(registry: FakeRegistry, run: Run, folder: Path) -> FakeRegistry:
         bundle = OURS.sign(statement_bytes("digits", files))
         key = {"hint": OURS.hint, "public_key": OURS.public_key.decode()}
         facts = {"model": "digits", "number": 1, "id": registry.versions[0]["id"], "key": key}
-        return httpx2.Response(200, json={**facts, "signature": bundle, "provenance": bundle})
+        return httpx2.Response(
+            200, json={**facts, "signature": bundle, "provenance": bundle, "provenance_signature": bundle}
+        )
 
     registry.intercept = intercept
     return registry
@@ -46,6 +48,7 @@ def test_attestations_are_written_and_verified_by_a_named_key(attested: FakeRegi
     assert [Path(name).name for name in done.json["files"]] == [
         "muniment.sig",
         "provenance.sigstore.json",
+        "provenance.sig",
         "muniment.pub",
     ]
     assert json.loads((tmp_path / "out" / "muniment.sig").read_text()) == done.json["signature"]

@@ -168,6 +168,8 @@ def attest(
         signed = f"--signature {out}/muniment.sig --public_key {out}/muniment.pub"
         kept = "--ignore-paths MODEL/.muniment-manifest.json"  # what a download keeps beside the files
         common.next(f"model_signing verify key MODEL {kept} {signed}")
+        provenance = f"--ignore_unsigned_files --signature {out}/provenance.sig --public_key {out}/muniment.pub"
+        common.next(f"model_signing verify key {out} {provenance}")
 
 
 @app.command("verify-signature")

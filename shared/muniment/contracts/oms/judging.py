@@ -19,6 +19,8 @@ from muniment.contracts.oms.trust import NotTrusted, SignatureWrong, Trust
 
 FILE_NAME: Final = "model.sig"
 """Where signers put a signature by convention: beside the model's other files."""
+PROVENANCE_FILE: Final = "provenance.sigstore.json"
+"""What a version's provenance is called where it is a file; the registry signs it as that, too."""
 ROLE: Final = "signature"
 """The role of a file that is the version's signature, whatever it is called."""
 
