@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import nullcontext
 from typing import Final
 from uuid import UUID
@@ -51,9 +51,8 @@ def build(deps: Deps) -> Built:
     )
     matcher = Matcher()
 
-    def wake(subscriptions: Collection[UUID]) -> None:
-        deliverer.wake(subscriptions)
-        feed.wake()
+    waiters = Waiters(deliverer, feed)
+    wake = waiters.wake
 
     async def deliver() -> None:
         async with outbound, guest or nullcontext():
@@ -66,13 +65,28 @@ def build(deps: Deps) -> Built:
     subscriptions = Subscriptions(deps.transactions, channels, sealer, deps.clock, wake, settings.timeout_s)
     return Built(
         router=with_stream(router(subscriptions, feed), streams, feed),
-        routes=tuple(Route(topic, Announce(topic, matcher, wake)) for topic in TOPICS),
+        routes=tuple(Route(topic, Announce(topic, matcher, waiters)) for topic in TOPICS),
         tasks=(
             deliver,
             Gatherer(deps.transactions, wake).run,
             Pruner(deps.pool, deps.clock, settings.feed_days).run,
         ),
     )
+
+
+class Waiters:
+    """Those who wait in this process: the worker, and the streams of the feed."""
+
+    def __init__(self, deliverer: Deliverer, feed: Feed) -> None:
+        self.lease_s = deliverer.lease_s
+        self.room, self.take = deliverer.room, deliverer.take
+        self._wakes: tuple[Callable[[Collection[UUID]], None], Callable[[], None]] = deliverer.wake, feed.wake
+
+    def wake(self, subscriptions: Collection[UUID]) -> None:
+        """These have something due, and the feed has something new."""
+        deliverer, feed = self._wakes
+        deliverer(subscriptions)
+        feed()
 
 
 class _Observed(Observer):

@@ -4,6 +4,9 @@ Fairness comes from lanes, one for each subscription that has something to deliv
 of the slots at most, and one whose endpoint fails or is slow holds a single one, out of half of them. A backlog lies
 in the ledger and is never read ahead: a slow endpoint delays itself alone, whatever its backlog.
 
+Who makes a delivery leases it in the same statement and hands it over, where there is room: nobody looks for it. All
+others are looked for: woken by the commit that made them, by a timer, or by the poll.
+
 At least once: a delivery is leased, sent, and only then marked. A lease is short and renewed for as long as its attempt
 runs, so what a process leaves behind when it dies goes out again within seconds, under the same id.
 """
@@ -14,7 +17,7 @@ import asyncio
 import heapq
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -22,22 +25,21 @@ from uuid import UUID
 import structlog
 
 from muniment.adapters.postgres import RACES, UNAVAILABLE
-from muniment.contracts.events import Cause, Change
-from muniment.contracts.model import rfc3339
-from muniment.notifier import ledger, store
+from muniment.contracts.events import Cause
+from muniment.notifier import store
 from muniment.notifier.channels import Channel
 from muniment.notifier.exchange import exchange
-from muniment.notifier.ledger import HealthChange, Job, Ledger, Outcome
+from muniment.notifier.ledger import Job, Ledger, Outcome
+from muniment.notifier.recording import OPERATOR, Leases, Recorder
 from muniment.notifier.schedule import Attempt, judge
 from muniment.ports.clock import Clock
 from muniment.runtime.stop_point import reached
 
 if TYPE_CHECKING:
-    from muniment.runtime.delivery.transaction import Transactions, Tx
+    from muniment.runtime.delivery.transaction import Transactions
 
 log = structlog.get_logger(__name__)
 
-OPERATOR: Final = "muniment|notifier"
 _OUTAGE_S: Final = 1.0
 _PER_LANE: Final = 8
 
@@ -109,8 +111,8 @@ class Deliverer:
         self._pace = pace
         self._jitter = jitter
         self._observe = observe or Observer()
-        self._recorder = _Recorder(transactions, pace.failing_after_s)
-        self._leases = _Leases(deliveries, pace.lease_s)
+        self._recorder = Recorder(transactions, pace.failing_after_s)
+        self._leases = Leases(deliveries, pace.lease_s)
         self._lanes: dict[UUID, _Lane] = {}
         self._turns: dict[UUID, None] = {}
         """Lanes that may lease, in the order of their turns."""
@@ -121,6 +123,38 @@ class Deliverer:
         self._degraded_in_flight = 0
         self._poll_at = 0.0
         self._woken = asyncio.Event()
+        self._running = False
+        self.lease_s = pace.lease_s
+
+    def room(self) -> Callable[[UUID], bool]:
+        """Whether this worker would start another delivery to a subscription at once; a yes counts as one started.
+
+        Who makes a delivery then leases it, too (`ledger.add`), and hands it over with `take` when it is committed:
+        that saves the look for what is due. No for a lane that waits for its turn, and for one that is degraded.
+        """
+        free = self._pace.workers - self._in_flight if self._running else 0
+        started: dict[UUID, int] = {}
+
+        def has(subscription: UUID) -> bool:
+            nonlocal free
+            lane = self._lanes.get(subscription)
+            held = started.get(subscription, 0) + (lane.in_flight if lane else 0)
+            if free <= 0 or held >= self._pace.per_lane or (lane and (lane.waiting or lane.degraded)):
+                return False
+            free -= 1
+            started[subscription] = started.get(subscription, 0) + 1
+            return True
+
+        return has
+
+    def take(self, jobs: Iterable[Job]) -> None:
+        """Start deliveries that were leased for this worker when they were made. Stopped, it leaves them to others."""
+        if not self._running:
+            return
+        for job in jobs:
+            if job.message.subscription_id not in self._lanes:
+                self._lanes[job.message.subscription_id] = _Lane(waiting=False)
+            self._start(job)
 
     def wake(self, subscriptions: Collection[UUID]) -> None:
         """These subscriptions have something due. Without a call it is found within `poll_s`."""
@@ -131,6 +165,7 @@ class Deliverer:
     async def run(self) -> None:
         """Deliver for ever. When cancelled, running attempts get a moment to end and be recorded."""
         helpers = [asyncio.create_task(helper.run()) for helper in (self._recorder, self._leases)]
+        self._running = True
         try:
             while True:
                 self._woken.clear()
@@ -144,6 +179,7 @@ class Deliverer:
                 if not leased:
                     await self._rest()
         finally:
+            self._running = False
             await self._stop()
             for task in helpers:
                 task.cancel()
@@ -182,21 +218,24 @@ class Deliverer:
         taken = dict.fromkeys(wanted, 0)
         for job in jobs:
             taken[job.message.subscription_id] += 1
-            lane = self._lane(job.message.subscription_id)  # it may have been forgotten meanwhile
-            lane.degraded = job.degraded
-            lane.in_flight += 1
-            self._in_flight += 1
-            self._degraded_in_flight += job.degraded
-            self._leases.hold(job)
-            task = asyncio.create_task(self._deliver(job))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(job)
         for subscription, count in taken.items():
             if count == wanted[subscription] or (count and self._lane(subscription).degraded):
                 self._queue(subscription)
             else:
                 self._forget(subscription)
         return True
+
+    def _start(self, job: Job) -> None:
+        lane = self._lane(job.message.subscription_id)  # it may have been forgotten meanwhile
+        lane.degraded = job.degraded
+        lane.in_flight += 1
+        self._in_flight += 1
+        self._degraded_in_flight += job.degraded
+        self._leases.hold(job)
+        task = asyncio.create_task(self._deliver(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _plan(self) -> dict[UUID, int]:
         """How many deliveries to lease for whom. Lanes that may lease no more leave the turns."""
@@ -299,97 +338,3 @@ class Deliverer:
         lane = self._lane(subscription)
         if not (lane.in_flight or lane.degraded or subscription in self._turns):
             del self._lanes[subscription]
-
-
-def _tell(tx: Tx, change: HealthChange) -> None:
-    """People hear of an endpoint that fails for long, and of its recovery, by the audit log; operators by the log."""
-    what, before, now = ("failing", "well", "failing") if change.failing else ("recovered", "failing", "well")
-    tx.audit(
-        action=f"subscription.{what}",
-        resource=f"subscriptions/{change.subscription_id}",
-        operator=OPERATOR,
-        authenticated_by="service",
-        cause=Cause(kind="schedule", id=f"{change.subscription_id}.{rfc3339(tx.now)}"),
-        changes=[Change(path="health", before=before, after=now)],
-        reason=change.trouble,
-    )
-    tell = log.warning if change.failing else log.info
-    tell(f"subscription {what}", subscription=str(change.subscription_id), reason=change.trouble)
-
-
-class _Leases:
-    """Renews the leases of running attempts, all with one statement; one that was lost meanwhile stays lost."""
-
-    def __init__(self, deliveries: Ledger, lease_s: float) -> None:
-        self._ledger = deliveries
-        self._lease_s = lease_s
-        self._held: dict[UUID, int] = {}
-
-    def hold(self, job: Job) -> None:
-        """From now on."""
-        self._held[job.message.delivery_id] = job.epoch
-
-    def drop(self, job: Job) -> None:
-        """No more, unless the delivery is held anew."""
-        if self._held.get(job.message.delivery_id) == job.epoch:
-            del self._held[job.message.delivery_id]
-
-    async def run(self) -> None:
-        """Renew for ever, three times within a lease."""
-        while True:
-            await asyncio.sleep(self._lease_s / 3)
-            if self._held:
-                try:
-                    await self._ledger.renew(self._held, self._lease_s)
-                except (*UNAVAILABLE, *RACES) as error:
-                    log.warning("leases were not renewed", error=repr(error)[:300])
-
-
-class _Recorder:
-    """Records outcomes, as many together as came while the last ones were being recorded."""
-
-    def __init__(self, transactions: Transactions, failing_after_s: float) -> None:
-        self._transactions = transactions
-        self._failing_after_s = failing_after_s
-        self._queue: asyncio.Queue[tuple[Outcome, asyncio.Future[None]]] = asyncio.Queue()
-
-    async def record(self, outcome: Outcome) -> None:
-        """Return when the outcome is durable. Raises what the database raised."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait((outcome, done))  # bounded: each of the workers has one at most
-        await done
-
-    async def run(self) -> None:
-        """Record for ever."""
-        while True:
-            batch = [await self._queue.get()]
-            while not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            await self._settle(batch)
-
-    async def _write(self, outcomes: list[Outcome]) -> None:
-        if all(map(ledger.is_plain, outcomes)):
-            await ledger.settle_plain(self._transactions.pool, outcomes)
-            return
-        async with self._transactions.begin() as tx:
-            for change in await ledger.settle(tx.connection, outcomes, self._failing_after_s):
-                _tell(tx, change)
-
-    async def _settle(self, batch: list[tuple[Outcome, asyncio.Future[None]]]) -> None:
-        try:
-            await self._write([outcome for outcome, _ in batch])
-        except Exception as error:  # noqa: BLE001  # reason: handed to those who wait
-            if len(batch) > 1 and not isinstance(error, UNAVAILABLE):
-                for one in batch:  # what the database does not take is one of them, not all
-                    await self._settle([one])
-                return
-            failure: Exception | None = error
-        else:
-            failure = None
-        for _, done in batch:
-            if done.done():
-                continue
-            if failure is None:
-                done.set_result(None)
-            else:
-                done.set_exception(failure)

@@ -19,9 +19,9 @@ from muniment.adapters.postgres import RACES, UNAVAILABLE
 from muniment.contracts.events import Cause, Change
 from muniment.contracts.model import rfc3339
 from muniment.notifier import store
-from muniment.notifier.deliver import OPERATOR
 from muniment.notifier.digests import Gathered, digest_body, digest_id
 from muniment.notifier.handlers import Wake
+from muniment.notifier.recording import OPERATOR
 from muniment.notifier.store import SQL
 from muniment.runtime.delivery.transaction import Transactions, Tx
 

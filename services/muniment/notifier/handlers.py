@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import Protocol
 from uuid import UUID
 
 from muniment.contracts.model import Payload
@@ -11,50 +12,62 @@ from muniment.contracts.topics import Topic
 from muniment.notifier import ledger, store
 from muniment.notifier.damping import Damping
 from muniment.notifier.digests import alert_key
-from muniment.notifier.domain import FilterSet, delivery_id, event_key, facts_of, structured_json
-from muniment.notifier.ledger import NewDelivery
+from muniment.notifier.domain import Facts, FilterSet, delivery_id, event_key, facts_of, structured_json
+from muniment.notifier.ledger import Job, NewDelivery
 from muniment.notifier.store import Recipient
 from muniment.runtime.delivery.handler import SimpleHandler
 from muniment.runtime.delivery.incoming import Incoming
 from muniment.runtime.delivery.transaction import Tx
 
 Wake = Callable[[Collection[UUID]], None]
-"""Called after the commit with the subscriptions that have something new to deliver (maybe none)."""
+"""Called after a commit with the subscriptions that have something new to deliver (maybe none)."""
+
+
+class Worker(Protocol):
+    """Who delivers: the `Deliverer` of this process, and those who watch the feed."""
+
+    lease_s: float
+
+    def room(self) -> Callable[[UUID], bool]:
+        """Whether it would start another delivery to a subscription at once; a yes counts as one started."""
+
+    def take(self, jobs: Iterable[Job]) -> None:
+        """Start deliveries that were leased for it. After the commit."""
+
+    def wake(self, subscriptions: Collection[UUID]) -> None:
+        """There is something new, and these subscriptions have something due. After the commit."""
 
 
 class Announce(SimpleHandler[Payload]):
     """Takes the events of one topic. Handlers of one service share a `Matcher`."""
 
-    def __init__(self, topic: Topic, matcher: Matcher, wake: Wake) -> None:
+    def __init__(self, topic: Topic, matcher: Matcher, worker: Worker) -> None:
         self._topic = topic
         self._matcher = matcher
-        self._wake = wake
+        self._worker = worker
 
     async def apply(self, tx: Tx, items: Sequence[tuple[Incoming[Payload], None]]) -> None:
-        """Store the events in the order they came, and their deliveries; the commit wakes those who wait for either."""
-        filters = await self._matcher.locked(tx)
+        """Store the events in the order they came, and their deliveries.
+
+        The commit hands the worker what it has room for, and wakes those who wait for the rest.
+        """
         events = {
             event_key(item.event): (facts_of(self._topic, item.data), structured_json(item.event)) for item, _ in items
         }
-        rows = await tx.connection.fetch(
-            store.SQL["insert_events"],
-            list(events),
-            [facts.type for facts, _ in events.values()],
-            [facts.model for facts, _ in events.values()],
-            [body for _, body in events.values()],
-            tx.now,
-        )
+        numbered, filters = await self._matcher.insert(tx, events)
         woken: set[UUID] = set()
+        handed: dict[UUID, UUID] = {}
         alerts = {event_key(item.event): key for item, _ in items if (key := self._alert_key(item.data))}
         damping = await Damping.of(
             tx.connection,
             (
-                (recipient.id, alerts[row["key"]])
-                for row in (rows if alerts else ())
-                for recipient in filters.matching(events[row["key"]][0])
+                (recipient.id, alerts[event])
+                for event in (numbered if alerts else ())
+                for recipient in filters.matching(events[event][0])
                 if recipient.timing.damp_minutes
             ),
         )
+        has_room = self._worker.room()
 
         def gathered_until(recipient: Recipient, event: UUID) -> datetime | None:
             until = recipient.timing.gathered_until(tx.now)
@@ -63,18 +76,30 @@ class Announce(SimpleHandler[Payload]):
             return until
 
         def deliveries() -> Iterator[NewDelivery]:  # never all at once: events times subscriptions can be millions
-            for row in rows:
-                for recipient in filters.matching(events[row["key"]][0]):
+            for event, seq in numbered.items():
+                facts, body = events[event]
+                for recipient in filters.matching(facts):
                     if recipient.expires_at is not None and recipient.expires_at <= tx.now:
                         continue
-                    until = gathered_until(recipient, row["key"])
-                    if until is None:
+                    delivery = delivery_id(recipient.id, event)
+                    until = gathered_until(recipient, event)
+                    leased = until is None and has_room(recipient.id)
+                    if leased:
+                        handed[delivery] = recipient.id
+                    elif until is None:
                         woken.add(recipient.id)
-                    yield NewDelivery(delivery_id(recipient.id, row["key"]), recipient.id, row["seq"], until)
+                    yield NewDelivery(delivery, recipient.id, seq, until, body if leased else None)
 
-        await ledger.add(tx.connection, deliveries())
+        added = await ledger.add(tx.connection, deliveries(), self._worker.lease_s)
         await damping.save(tx.connection)
-        tx.after_commit(lambda: self._wake(woken))
+        leased = {job.message.delivery_id for job in added.jobs}
+        woken |= {subscription for delivery, subscription in handed.items() if delivery not in leased}
+
+        def tell() -> None:
+            self._worker.take(added.jobs)
+            self._worker.wake(woken)
+
+        tx.after_commit(tell)
 
     def _alert_key(self, data: Payload) -> str | None:
         return alert_key(self._topic.name, vars(data))
@@ -83,7 +108,7 @@ class Announce(SimpleHandler[Payload]):
 class Matcher:
     """The compiled filters, read again when a subscription has changed.
 
-    Whoever asks gets the feed's lock with them: until the transaction ends no other batch and no change of a
+    Whoever inserts events gets the feed's lock with them: until the transaction ends no other batch and no change of a
     subscription can commit, so the filters are those that hold for exactly these events.
     """
 
@@ -91,10 +116,20 @@ class Matcher:
         self._version = -1
         self._filters: FilterSet[Recipient] = FilterSet()
 
-    async def locked(self, tx: Tx) -> FilterSet[Recipient]:
-        """The filters in force, and the feed's lock."""
-        version: int = await tx.connection.fetchval(store.SQL["lock_feed"])
+    async def insert(
+        self, tx: Tx, events: Mapping[UUID, tuple[Facts, str]]
+    ) -> tuple[dict[UUID, int], FilterSet[Recipient]]:
+        """Store events with their bodies; the numbers of those that are new, in order, and the filters in force."""
+        rows = await tx.connection.fetch(
+            store.SQL["insert_events"],
+            list(events),
+            [facts.type for facts, _ in events.values()],
+            [facts.model for facts, _ in events.values()],
+            [body for _, body in events.values()],
+            tx.now,
+        )
+        version: int = rows[0]["subscriptions_version"]
         if version != self._version:
             self._filters = await store.load_filters(tx.connection)
             self._version = version
-        return self._filters
+        return {row["key"]: row["seq"] for row in rows if row["key"] is not None}, self._filters

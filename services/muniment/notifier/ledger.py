@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from uuid import UUID
 
 from muniment.contracts.errors import Conflict, NotFound, Rejected
@@ -88,22 +88,55 @@ class NewDelivery:
     event_seq: int
     gathered_until: datetime | None = None
     """When the digest is due that will tell of it; None: it is told by itself, at once."""
+    leased: str | None = None
+    """The event's body, if who inserts it wants to hold it from the start and make the first attempt."""
 
 
-async def add(connection: Connection, deliveries: Iterable[NewDelivery]) -> int:
-    """Insert deliveries; known ones stay as they are. Returns how many are new."""
+class Added(NamedTuple):
+    """How many deliveries were new, and those of them that were leased."""
+
+    new: int
+    jobs: Sequence[Job]
+
+
+async def add(connection: Connection, deliveries: Iterable[NewDelivery], lease_s: float = 0) -> Added:
+    """Insert deliveries; known ones stay as they are, and so does one whose endpoint is degraded: it is not leased."""
     rows = iter(deliveries)
-    new = 0
+    new, jobs = 0, []
     while chunk := list(islice(rows, _ROWS_AT_ONCE)):
-        status = await connection.execute(
-            SQL["insert_deliveries"],
+        bodies = {row.id: row.leased for row in chunk if row.leased is not None}
+        columns = (
             [row.id for row in chunk],
             [row.subscription_id for row in chunk],
             [row.event_seq for row in chunk],
             [row.gathered_until for row in chunk],
         )
-        new += int(status.rpartition(" ")[2])
-    return new
+        if not bodies:
+            status = await connection.execute(SQL["insert_deliveries"], *columns)
+            new += int(status.rpartition(" ")[2])
+            continue
+        found = await connection.fetch(SQL["insert_leased"], *columns, [row.id in bodies for row in chunk], lease_s)
+        new += found[0]["new"]
+        jobs += [_job(row, bodies[row["id"]]) for row in found if row["id"] is not None]
+    return Added(new, jobs)
+
+
+def _job(row: asyncpg.Record, body: str) -> Job:
+    return Job(
+        epoch=row["lease_epoch"],
+        tries=row["tries"],
+        channel=row["channel"],
+        degraded=row["degraded"],
+        digest=row["is_digest"],
+        quiet_hours=_quiet_hours(row["timing"]),
+        message=Message(
+            delivery_id=row["id"],
+            subscription_id=row["subscription_id"],
+            config=json.loads(row["config"]),
+            body=body,
+            secrets=tuple(row["secrets"]),
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,24 +156,7 @@ class Ledger:
     async def lease(self, wanted: Mapping[UUID, int], lease_s: float) -> Sequence[Job]:
         """At most so many due deliveries of each subscription (one of a degraded one), due again after the lease."""
         rows = await self.pool.fetch(SQL["lease"], list(wanted), list(wanted.values()), lease_s)
-        return [
-            Job(
-                epoch=row["lease_epoch"],
-                tries=row["tries"],
-                channel=row["channel"],
-                degraded=row["degraded"],
-                digest=row["is_digest"],
-                quiet_hours=_quiet_hours(row["timing"]),
-                message=Message(
-                    delivery_id=row["id"],
-                    subscription_id=row["subscription_id"],
-                    config=json.loads(row["config"]),
-                    body=row["body"],
-                    secrets=tuple(row["secrets"]),
-                ),
-            )
-            for row in rows
-        ]
+        return [_job(row, row["body"]) for row in rows]
 
     async def renew(self, held: Mapping[UUID, int], lease_s: float) -> None:
         """Hold leased deliveries (id: epoch) so much longer from now. One that has been settled stays as it is."""

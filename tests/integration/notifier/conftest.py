@@ -26,6 +26,7 @@ from muniment.contracts.events import VersionAvailable
 from muniment.contracts.model import Payload
 from muniment.notifier import store
 from muniment.notifier.addresses import LOOPBACK, AddressPolicy
+from muniment.notifier.app import Waiters
 from muniment.notifier.channels import Channel
 from muniment.notifier.channels.webhook import WebhookChannel
 from muniment.notifier.deliver import Deliverer, Pace
@@ -60,6 +61,7 @@ class Running:
     handlers: dict[str, Announce]
     transactions: Transactions
     gatherer: Gatherer
+    waiters: Waiters
 
     async def tell(self, *events: CloudEvent) -> None:
         """Hand events to their handlers as delivery does, each run of one type in one transaction."""
@@ -104,14 +106,13 @@ class Notifier:
             feed = Feed(self.pool)
             matcher = Matcher()
 
-            def wake(subscriptions: Any) -> None:
-                deliverer.wake(subscriptions)
-                feed.wake()
-
-            handlers = {topic.type: Announce(topic, matcher, wake) for topic in topics.ALL}
+            waiters = Waiters(deliverer, feed)
+            handlers = {topic.type: Announce(topic, matcher, waiters) for topic in topics.ALL}
             task = asyncio.create_task(deliverer.run()) if deliver else None
             try:
-                yield Running(self.pool, deliverer, feed, handlers, transactions, Gatherer(transactions, wake))
+                yield Running(
+                    self.pool, deliverer, feed, handlers, transactions, Gatherer(transactions, waiters.wake), waiters
+                )
             finally:
                 if task is not None:
                     ended = task.done()

@@ -46,7 +46,7 @@ async def idle() -> None:
 
 
 async def test_the_next_batch_does_not_wait_and_what_it_did_is_in_the_next_commit() -> None:
-    broker, offsets = Broker(ONE, TWO), Offsets()
+    broker, offsets = Broker(ONE, TWO), Offsets(pause_s=0)
     await offsets.done({ONE: 5}, broker.consumer)
     await idle()
     await offsets.done({ONE: 7}, broker.consumer)
@@ -86,9 +86,21 @@ async def test_a_partition_that_was_taken_away_is_not_committed() -> None:
     assert broker.asked == [{TWO: 3}]
 
 
+async def test_between_two_commits_there_is_a_pause_which_settling_ends() -> None:
+    broker, offsets = Broker(ONE), Offsets(pause_s=3600)
+    for upto in (5, 6, 7):
+        broker.answers.put_nowait(None)
+        await offsets.done({ONE: upto}, broker.consumer)
+        await idle()
+    assert broker.asked == [{ONE: 5}]
+    async with asyncio.timeout(10):
+        await offsets.settle()
+    assert broker.asked == [{ONE: 5}, {ONE: 7}]
+
+
 @pytest.mark.parametrize("mine", [(ONE,), ()])
 async def test_a_failed_commit_ends_nothing(mine: tuple[TopicPartition, ...]) -> None:
-    broker, offsets = Broker(*mine), Offsets()
+    broker, offsets = Broker(*mine), Offsets(pause_s=0)
     await offsets.done({ONE: 5}, broker.consumer)
     broker.answers.put_nowait(CommitFailedError())
     await idle()
@@ -104,7 +116,7 @@ def test_commits_rise_and_end_at_what_was_done(steps: list[int | None]) -> None:
     """A number: so many records more have their end. None: the broker answers."""
 
     async def run() -> None:
-        broker, offsets, upto = Broker(ONE), Offsets(), 0
+        broker, offsets, upto = Broker(ONE), Offsets(pause_s=0), 0
         for step in steps:
             if step is None:
                 broker.answers.put_nowait(None)

@@ -2,19 +2,24 @@
 
 -- events ------------------------------------------------------------------------------------------------------------
 
--- name: lock_feed
-SELECT subscriptions_version FROM feed_state FOR UPDATE
-
 -- name: active_filters
 SELECT id, filter, timing, expires_at FROM subscription WHERE state = 'active' ORDER BY created_at, id
 
 -- name: insert_events
-INSERT INTO event_feed (key, type, model, recorded_at, body)
-SELECT key, type, model, $5, body
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS e (key, type, model, body, position)
-ORDER BY position
-ON CONFLICT (key) DO NOTHING
-RETURNING key, seq
+-- Takes the feed's lock before it numbers a row, and tells the version of the set of subscriptions that holds under it.
+WITH feed AS (
+    SELECT subscriptions_version FROM feed_state FOR UPDATE
+), made AS (
+    INSERT INTO event_feed (key, type, model, recorded_at, body)
+    SELECT e.key, e.type, e.model, $5, e.body
+    FROM feed
+    CROSS JOIN unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+        WITH ORDINALITY AS e (key, type, model, body, position)
+    ORDER BY e.position
+    ON CONFLICT (key) DO NOTHING
+    RETURNING key, seq
+)
+SELECT feed.subscriptions_version, made.key, made.seq FROM feed LEFT JOIN made ON true ORDER BY made.seq
 
 -- name: insert_deliveries
 INSERT INTO delivery (id, subscription_id, event_seq, state, due_at)
@@ -23,6 +28,37 @@ SELECT d.id, d.subscription_id, d.event_seq,
 FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[])
     AS d (id, subscription_id, event_seq, gathered_until)
 ON CONFLICT DO NOTHING
+
+-- name: insert_leased
+-- The same for deliveries of which some ($5) are leased as they are made, and returned: the lease's statement in this one.
+WITH given AS (
+    SELECT d.*, d.leased AND s.degraded_since IS NULL AS held
+    FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::boolean[])
+        AS d (id, subscription_id, event_seq, gathered_until, leased)
+    JOIN subscription s ON s.id = d.subscription_id
+), made AS (
+    INSERT INTO delivery (id, subscription_id, event_seq, state, due_at, lease_epoch)
+    SELECT id, subscription_id, event_seq,
+           CASE WHEN gathered_until IS NULL THEN 'pending' ELSE 'gathered' END,
+           CASE WHEN held THEN now() + $6 * interval '1 second' ELSE coalesce(gathered_until, now()) END,
+           held::int
+    FROM given
+    ON CONFLICT DO NOTHING
+    RETURNING id, subscription_id, lease_epoch, retry_from
+)
+SELECT (SELECT count(*) FROM made) AS new, h.*
+FROM (VALUES (1)) AS once
+LEFT JOIN (
+    SELECT d.id, d.subscription_id, d.lease_epoch, d.lease_epoch - d.retry_from AS tries, false AS is_digest,
+        s.channel, s.config, s.timing, false AS degraded,
+        ARRAY(
+            SELECT sealed FROM subscription_secret x
+            WHERE x.subscription_id = s.id AND (x.expires_at IS NULL OR x.expires_at > now())
+            ORDER BY x.id DESC LIMIT 2
+        ) AS secrets
+    FROM made d JOIN subscription s ON s.id = d.subscription_id
+    WHERE d.lease_epoch = 1
+) AS h ON true
 
 -- name: lock_damped
 SELECT d.* FROM damped d
