@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 DTYPES: Final = frozenset({"BF16", "F16", "F32", "I8", "U8", "I16", "U16"})
 ROW: Final = 4 * 1024
 BLOCK: Final = 64 * ROW
-"""Elements of a block at most: its three arrays of float32 are 768 KiB. A call costs as much as a thousand elements, so
+"""Elements of a block at most: its three arrays of float32 are 3 MiB. A call costs as much as a thousand elements, so
 in smaller ones, which stay in a core's own cache, the calls cost more than they save."""
 _LEAST: Final = 1e-25
 """A sum of squares below this may lack elements, whose squares are below float32's 1e-45."""
