@@ -32,6 +32,7 @@ NAMES = (
     "growth",
     "notifications",
     "audit_log",
+    "audit_verify",
     "audit_cost",
     "streams",
     "isolation",
