@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import sys
@@ -143,6 +144,14 @@ def leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str |
 LEAVES = list(leaves(SIGNED))
 
 
+def same(one: str, other: str) -> bool:
+    """Equal, or base64 of the same bytes: the last character has bits that belong to none."""
+    try:
+        return one == other or base64.b64decode(one, validate=True) == base64.b64decode(other, validate=True)
+    except ValueError:
+        return False
+
+
 @BROKEN
 @given(st.sampled_from(LEAVES), st.integers(0, 10_000), st.sampled_from("A0z+1"))
 def test_no_bundle_that_was_changed_is_verified(
@@ -157,7 +166,7 @@ def test_no_bundle_that_was_changed_is_verified(
     place[path[-1]] = before[:at] + character + before[at + 1 :]
     dash = before.rfind("\N{EM DASH}")  # behind it is the name of the key, which the library does not hold against any
     named = path == CHECKPOINT and dash <= at <= before.rfind(" ")
-    if place[path[-1]] == before or path == KEY_ID or named:
+    if path == KEY_ID or named or same(before, place[path[-1]]):
         return
     assert judged(changed, trust).status in {"untrusted", "invalid"}
 
