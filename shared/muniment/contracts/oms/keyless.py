@@ -62,7 +62,7 @@ class SigstoreVerifier:
             ) from error
         try:
             self._verifier: Verifier = Verifier(trusted_root=TrustedRoot.from_file(str(root)))
-        except Exception as error:
+        except Exception as error:  # the library has no common error, and each means a file that cannot be used
             raise Misconfigured(
                 "sigstore_root_invalid",
                 f"{root} cannot be used as Sigstore's trusted root: {str(error)[:300]}",
@@ -79,24 +79,23 @@ class SigstoreVerifier:
         prove what it claims).
         """
         from sigstore.models import Bundle
-        from sigstore.verify.policy import AnyOf
         from sigstore.verify.policy import Identity as Policy
 
         try:
             bundle = Bundle.from_json(raw)
             names = _names(bundle.signing_certificate)
-        except Exception as error:
+        except Exception as error:  # a stranger's bytes: whatever the library makes of them, it is no proof
             raise _unproved(error) from error
         believed = [(one, name) for one in self._identities if (name := one.meant(names)) is not None]
         for one, name in believed:
             policy = Policy(identity=name, issuer=one.issuer)
             try:
                 policy.verify(bundle.signing_certificate)
-            except Exception:  # noqa: BLE001, S112 - as above: it is not this one
+            except Exception:  # noqa: BLE001, S112  # reason: a stranger's certificate, whatever it raises: not this one
                 continue
             try:
-                self._verifier.verify_dsse(bundle, AnyOf([policy]))
-            except Exception as error:
+                self._verifier.verify_dsse(bundle, policy)
+            except Exception as error:  # as above
                 raise _unproved(error) from error
             return f"{name} ({one.issuer})"[:1000]
         raise NotTrusted(
