@@ -18,6 +18,7 @@ from muniment.contracts import topics
 from muniment.contracts.errors import NotFound
 from muniment.contracts.topics import SERVICES
 from muniment.ports.blobs import ListCursor, Location
+from muniment.runtime.service import following_group
 
 from .cluster import Cluster
 from .facts import Acknowledged, Entry, Facts, Happening, Head, StoredBytes, Version
@@ -60,12 +61,14 @@ class Watch:
         found["deliveries"] = await count("SELECT count(*) FROM notifier.delivery WHERE state = 'pending'")
         ends = await self._consumer.end_offsets(self._partitions)
         for service in SERVICES:
-            done = await self._admin.list_consumer_group_offsets(f"{self._cluster.prefix}{service}")
+            own = f"{self._cluster.prefix}{service}"
+            done: dict[TopicPartition, int] = {}
+            for group in (own, following_group(own)):
+                offsets = await self._admin.list_consumer_group_offsets(group)
+                done |= {one: max(done.get(one, 0), offset.offset) for one, offset in offsets.items()}
             read = _consumed(self._cluster, service)
             found[f"lag of {service}"] = sum(
-                ends[one] - max(0, done[one].offset if one in done else 0)
-                for one in self._partitions
-                if one.topic in read
+                ends[one] - done.get(one, 0) for one in self._partitions if one.topic in read
             )
         return found
 

@@ -34,13 +34,17 @@ from muniment.runtime.service import Built, Deps, Service
 REFUSED: Final = "publication.refused"
 
 
-def routing_table(
-    intake: TrainingCompletedHandler, store: Store, waiters: Waiters, extra_topics: Iterable[str]
-) -> tuple[Route, ...]:
-    """Which handler takes which topic. `extra_topics` are wire names of more topics with training-completed events."""
+def routing_table(intake: TrainingCompletedHandler, extra_topics: Iterable[str]) -> tuple[Route, ...]:
+    """The way in. `extra_topics` are wire names of more topics with training-completed events."""
     return (
         Route(topics.TRAINING_COMPLETED, intake, refused_as=REFUSED),
         *(Route(topics.TRAINING_COMPLETED, intake, name, refused_as=REFUSED) for name in extra_topics),
+    )
+
+
+def following_table(store: Store, waiters: Waiters) -> tuple[Route, ...]:
+    """The later topics, which tell how publications fare and where bytes lie."""
+    return (
         Route(topics.VALIDATION_PROGRESSED, StageHandler(store, waiters, stages.of_progress)),
         Route(topics.MODEL_VALIDATED, StageHandler(store, waiters, stages.of_validated)),
         Route(topics.MODEL_REJECTED, RejectedHandler(store, waiters, stages.of_rejected)),
@@ -79,7 +83,8 @@ def build(deps: Deps) -> Built:
     routes.include_router(sweep_router(sweeping))
 
     return Built(
-        routes=routing_table(TrainingCompletedHandler(producers, files, store), store, waiters, extra_topics),
+        routes=routing_table(TrainingCompletedHandler(producers, files, store), extra_topics),
+        following=following_table(store, waiters),
         router=routes,
         tasks=(cleaning.run,),
     )

@@ -36,8 +36,8 @@ from muniment.runtime.identity.first_admin import ensure_first_admin
 from muniment.runtime.identity.http import router as identity_router
 from muniment.runtime.identity.store import Identity
 from muniment.runtime.metrics import Metrics
-from muniment.runtime.service import Built, Deps, Service
-from muniment.runtime.settings import Settings
+from muniment.runtime.service import FOLLOWING_LINGER_S, Built, Deps, Service, following_group
+from muniment.runtime.settings import DeliverySettings, Settings
 from muniment.server.checks import check_settings, ready_checks
 from muniment.server.endpoints import CREDENTIALS, Endpoints
 from muniment.server.loops import Loops
@@ -66,7 +66,8 @@ class Started:
     service: Service
     built: Built
     relay: Relay
-    processor: Processor
+    processors: tuple[Processor, ...]
+    """One for each of its consumer groups."""
     transactions: Transactions
 
 
@@ -109,10 +110,9 @@ async def running_stack(
         broker = _broker(endpoints.kafka)
         subscribers: list[Subscriber] = []
         for one in started:
-            if one.processor.routes:
-                batch = settings.delivery.batch_records
-                linger_s, instance = one.service.linger_s, settings.kafka.instance
-                subscribers.append(Subscriber(one.processor, SystemClock(), batch, linger_s, instance))
+            for processor in one.processors:
+                batch, instance = settings.delivery.batch_records, settings.kafka.instance
+                subscribers.append(Subscriber(processor, SystemClock(), batch, instance))
                 subscribers[-1].register(broker)
         stack.push_async_callback(_stop_broker, broker, subscribers)
         await broker.start()
@@ -152,8 +152,22 @@ async def build(
     transactions = Transactions(pool, service.name, settings.kafka.topic_prefix, clock, relay.wake, observe)
     built = service.build(Deps(settings, pool, transactions, blobs, identity, clock, metrics, endpoints.kafka))
     group = f"{settings.kafka.group_prefix}{service.name}"
-    processor = Processor(service.name, group, built.routes, transactions, settings.delivery)
-    return Started(service, built, relay, processor, transactions)
+    processors = _processors(service, group, built, transactions, settings.delivery)
+    return Started(service, built, relay, processors, transactions)
+
+
+def _processors(
+    service: Service, group: str, built: Built, transactions: Transactions, delivery: DeliverySettings
+) -> tuple[Processor, ...]:
+    """One for each consumer group of the service."""
+    if not built.routes:
+        return ()
+    followed = built.following
+    own = Processor(service.name, group, built.routes, transactions, delivery, service.linger_s, retried=followed)
+    if not followed:
+        return (own,)
+    beside, linger_s = following_group(group), FOLLOWING_LINGER_S
+    return own, Processor(service.name, beside, followed, transactions, delivery, linger_s, reads_retries=False)
 
 
 def _topic_watch(
@@ -197,6 +211,7 @@ def _broker(connection: KafkaConnection) -> KafkaBroker:
         graceful_timeout=15.0,
         security=_security(connection),
         logger=None,
+        apply_types=False,  # nothing to inject, and each batch would take a turn in a thread for it
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from muniment.contracts import topics
 from muniment.contracts.topics import SERVICES, Topic
+from muniment.runtime.service import following_group
 
 PRINCIPAL: Final = "User:muniment-{}"
 
@@ -52,7 +53,8 @@ def acls(topic_prefix: str, group_prefix: str) -> list[Acl]:
             Acl(principal, _operations(service, topic), "topic", topic.wire_name(topic_prefix))
             for topic in topics.everything()
         )
-        rules.append(Acl(principal, ("Read",), "group", f"{group_prefix}{service}"))
+        own = f"{group_prefix}{service}"
+        rules.extend(Acl(principal, ("Read",), "group", group) for group in (own, following_group(own)))
     return rules
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from muniment.ports.blobs import BlobStore
 from muniment.ports.clock import Clock
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
     from muniment.adapters.kafka import KafkaConnection
     from muniment.runtime.identity.store import Identity
+
+
+FOLLOWING_LINGER_S: Final = 0.02
+"""How long the first record of a batch of followed events waits for more."""
+
+
+def following_group(group: str) -> str:
+    """The consumer group that reads what a service only follows, beside its own group."""
+    return f"{group}-following"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +51,9 @@ class Built:
     """A service, ready to run."""
 
     routes: tuple[Route, ...] = ()
+    following: tuple[Route, ...] = ()
+    """Routes of events that tell the service how something fares; nobody's latency hangs on what it does with them.
+    A consumer group of their own reads them, in fewer and larger batches, and never keeps the other routes waiting."""
     router: APIRouter | None = None
     tasks: tuple[Callable[[], Awaitable[None]], ...] = ()
     """Loops that run until they are cancelled; one that ends or raises stops the process with an error."""

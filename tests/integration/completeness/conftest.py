@@ -107,8 +107,9 @@ class Whole:
     ) -> None:
         """Hand a record to the services that consume its topic."""
         for name, one in self.services.items():
-            if topic in one.processor.topics and only in (None, name):
-                await one.processor.process([Record(topic, 0, next(_offsets), key, value, headers)])
+            for processor in one.processors:
+                if topic in processor.topics and only in (None, name):
+                    await processor.process([Record(topic, 0, next(_offsets), key, value, headers)])
 
     async def land(self, data: bytes) -> dict[str, Any]:
         """Bytes in the landing bucket, as a declared file."""

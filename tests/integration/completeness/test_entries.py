@@ -170,7 +170,7 @@ async def _subscriptions(whole: Whole) -> None:
 
 async def _dead_letters(whole: Whole) -> None:
     for name, one in whole.services.items():
-        topic = next(iter(one.processor.topics))
+        topic = next(iter(one.processors[0].topics))
         await whole.take(topic, b"no event", (), only=name)
         [letter] = (await whole.ask("GET", f"/dead-letters/{name}"))["items"]
         operation = f"retry_dead_letter_{name.replace('-', '_')}"

@@ -35,7 +35,12 @@ async def test_every_operation_of_the_http_api_has_a_line(whole: Whole) -> None:
 
 
 async def test_every_consumed_topic_has_a_line_and_the_declared_consumers_consume_it(whole: Whole) -> None:
-    consumed = {(name, route.topic.name) for name, one in whole.services.items() for route in one.processor.routes}
+    consumed = {
+        (name, route.topic.name)
+        for name, one in whole.services.items()
+        for processor in one.processors
+        for route in processor.routes
+    }
     assert consumed == set(EVENTS)
     declared = {
         (service, topic.name) for topic in topics.ALL for service in topic.consumers if service in topics.SERVICES

@@ -103,7 +103,7 @@ class Toy:
         processor = Processor(
             service, f"{self.prefix}toy", (route,), transactions, DeliverySettings(**{"retry_scale": 0.01, **settings})
         )
-        broker = KafkaBroker(self.kafka.bootstrap, allow_auto_create_topics=False, logger=None)
+        broker = KafkaBroker(self.kafka.bootstrap, allow_auto_create_topics=False, logger=None, apply_types=False)
         subscriber = Subscriber(processor, SystemClock(), 500, instance=instance)
         subscriber.register(broker)
         task = asyncio.create_task(relay.run())

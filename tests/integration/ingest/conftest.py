@@ -29,7 +29,7 @@ from muniment.contracts.errors import Unauthenticated
 from muniment.contracts.identity import Principal
 from muniment.contracts.ids import publication_id_of
 from muniment.contracts.model import Payload
-from muniment.ingest.app import routing_table
+from muniment.ingest.app import following_table, routing_table
 from muniment.ingest.cleaning import Cleaning
 from muniment.ingest.files import FileFinder
 from muniment.ingest.handlers import TrainingCompletedHandler
@@ -306,7 +306,7 @@ async def ingest(ingest_dsn: str, settings: IngestSettings) -> AsyncIterator[Ing
     transfers = Transfers(blobs, files, store, timedelta(hours=1))
     producers = Producers(keys, {OWN_TOPIC: "lab-a"}, allow_unsigned=False)
     handler = TrainingCompletedHandler(producers, files, store)
-    routes = routing_table(handler, store, waiters, [OWN_TOPIC])
+    routes = (*routing_table(handler, [OWN_TOPIC]), *following_table(store, waiters))
     processor = Processor("ingest", "ingest", routes, transactions, DeliverySettings(retry_scale=0.001))
     yield Ingest(
         pool,

@@ -14,7 +14,7 @@ from aiokafka.errors import ConsumerStoppedError
 from muniment.ports.clock import SystemClock
 from muniment.runtime.delivery import subscriber as delivery
 from muniment.runtime.delivery.record import Record
-from muniment.runtime.delivery.subscriber import Subscriber
+from muniment.runtime.delivery.subscriber import Polled, Subscriber
 
 PARTITION = TopicPartition("events", 0)
 MOST = 4
@@ -62,6 +62,7 @@ class Work:
     """A processor that runs until the client's records were taken, then fails if it is to."""
 
     service = group = "toy"
+    linger_s = 0.0
 
     def __init__(self, client: Client, failure: type[Exception] | None = None) -> None:
         self.client = client
@@ -88,7 +89,7 @@ def over(client: Client, work: Work) -> Subscriber:
 
 async def offer(subscriber: Subscriber, client: Client, raw: Sequence[Any]) -> None:
     """Hand it a batch as the broker's library does."""
-    await subscriber._take(SimpleNamespace(raw_message=tuple(raw), consumer=client))  # type: ignore[arg-type]  # reason: the parts of a message that it reads
+    await subscriber._take(Polled(tuple(raw), client))  # type: ignore[arg-type]  # reason: the parts of a consumer that it uses
     await subscriber._offsets.settle()
 
 

@@ -21,3 +21,4 @@ def test_every_producer_and_consumer_has_its_rule() -> None:
             assert ("Write" in operations) == (service in topic.producers)
             assert ("Read" in operations) == (service in topic.consumers)
     assert rules["User:muniment-ingest", "g.ingest"].operations == ("Read",)
+    assert rules["User:muniment-ingest", "g.ingest-following"].operations == ("Read",)

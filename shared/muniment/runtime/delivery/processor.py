@@ -45,25 +45,32 @@ Failed = tuple[Item, Exception]
 
 @dataclass(slots=True)
 class Processor:
-    """Processes the batches of one service. One batch at a time."""
+    """Processes the batches of one consumer group of a service. One batch at a time."""
 
     service: str
     group: str
     routes: tuple[Route, ...]
     transactions: Transactions
     settings: DeliverySettings
+    linger_s: float = 0.0
+    """Seconds for which a batch that is not full waits for more records."""
+    reads_retries: bool = True
+    """Whether the service's retry topics are read here; one of its groups does."""
+    retried: tuple[Route, ...] = ()
+    """Routes of its other groups, whose records come here only when they are tried again."""
     _by_topic: dict[str, Route] = field(init=False)
     _retry_topics: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         prefix = self.transactions.topic_prefix
-        self._by_topic = {route.wire_name or route.topic.wire_name(prefix): route for route in self.routes}
+        self._by_topic = {_wire_name(route, prefix): route for route in (*self.routes, *self.retried)}
         self._retry_topics = frozenset(retry_topic(self.service, delay).wire_name(prefix) for delay in RETRY_DELAYS_S)
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The wire names to subscribe to: the routes' topics and the service's retry topics."""
-        return (*self._by_topic, *sorted(self._retry_topics))
+        """The wire names to subscribe to: the routes' topics and, in one group, the service's retry topics."""
+        own = [_wire_name(route, self.transactions.topic_prefix) for route in self.routes]
+        return (*own, *(sorted(self._retry_topics) if self.reads_retries else ()))
 
     def is_retry(self, topic: str) -> bool:
         """Whether records of this topic wait for a time of their own."""
@@ -98,7 +105,7 @@ class Processor:
             return failed
         async with self.transactions.begin() as tx:
             fresh, conflicts = await self._claim(tx, prepared)
-            for route in self.routes:
+            for route in (*self.routes, *self.retried):
                 batch = [(item.incoming, result) for item, result in fresh if item.route is route]
                 if batch:
                     await route.handler.apply(tx, batch)
@@ -275,6 +282,10 @@ class Processor:
         if outages in (1, 10) or outages % 60 == 0:
             log.warning("the database is away; waiting", tries=outages, error=repr(error)[:300])
         await asyncio.sleep(min(_BACKOFF_MAX_S, 0.1 * 2 ** min(outages, 8)) * random.uniform(0.5, 1.0))  # noqa: S311  # reason: jitter, no secret
+
+
+def _wire_name(route: Route, prefix: str) -> str:
+    return route.wire_name or route.topic.wire_name(prefix)
 
 
 def _twin(item: Item) -> tuple[Any, ...]:

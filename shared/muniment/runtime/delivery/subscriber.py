@@ -3,7 +3,7 @@
 FastStream's defaults lose records: they commit before the handler ran, or on its error, and a header that is not UTF-8
 makes its parser raise, after which the next commit passes the whole batch by. So here
 - the parser gets copies of the records without headers, and the batch that the handler sees holds the originals;
-- the decoder does nothing: bytes are decoded by `record.read`, where a failure has an end;
+- the decoder decodes nothing and injects nothing: bytes are decoded by `record.read`, where a failure has an end;
 - acknowledgement is manual: explicit offsets, after the processor has recorded the end of every record;
 - a failure of the processor itself rewinds the partitions instead of letting a later commit pass them;
 - batches that the client library cannot read, or only by taking all memory, come as records that say so;
@@ -51,15 +51,21 @@ partitions in turn, so none of them loses anything by the wait.
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """A batch as it came from the client."""
+
+    records: Sequence[RawRecord]
+    consumer: AIOKafkaConsumer
+
+
 @dataclass(slots=True)
 class Subscriber:
-    """Feeds one processor from the broker, one batch at a time."""
+    """Feeds one processor from the broker, one batch at a time. The broker is made with `apply_types=False`."""
 
     processor: Processor
     clock: Clock
     batch_records: int
-    linger_s: float = 0.0
-    """Seconds for which a batch that is not full waits for more records."""
     instance: str | None = None
     """The replica's name in the group: it takes its own place again, and does not wait for its dead self's session."""
     _resuming: dict[TopicPartition, asyncio.TimerHandle] = field(default_factory=dict)
@@ -97,10 +103,9 @@ class Subscriber:
         """Before the broker is stopped: what has its end is committed, and each batch from now on when it ends."""
         await self._offsets.settle()
 
-    async def _take(self, message: KafkaMessage) -> None:
-        raw: Sequence[RawRecord] = message.raw_message
-        consumer: AIOKafkaConsumer = message.consumer
-        due = self._hold_back(raw, consumer)
+    async def _take(self, polled: Polled) -> None:
+        consumer = polled.consumer
+        due = self._hold_back(polled.records, consumer)
         if not due:
             return
         try:
@@ -184,8 +189,8 @@ class Subscriber:
         elif room := subscriber.max_records - len(taken):
             taken += await _held(consumer, room)
         room = subscriber.max_records - len(taken)
-        if taken and room and self.linger_s:
-            await asyncio.sleep(self.linger_s)
+        if taken and room and self.processor.linger_s:
+            await asyncio.sleep(self.processor.linger_s)
             taken += await _held(consumer, room)
         return tuple(taken)
 
@@ -224,8 +229,9 @@ async def _parse(raw: tuple[RawRecord, ...], original: Callable[[Any], Any]) -> 
     return message
 
 
-async def _decode(_: object) -> list[object]:
-    return []
+async def _decode(message: KafkaMessage) -> Polled:
+    """What `_take` is called with. Not the message itself, which keeps what this returns: that would be a cycle."""
+    return Polled(message.raw_message, message.consumer)
 
 
 def _record(raw: RawRecord) -> Record:
