@@ -10,6 +10,7 @@ from uuid import UUID
 from muniment.adapters.kafka_guest import GuestPublisher
 from muniment.contracts.topics import NOTIFIER
 from muniment.notifier.addresses import AddressPolicy, policy_for
+from muniment.notifier.at_once import AtOnce
 from muniment.notifier.broadcast import Broadcast
 from muniment.notifier.channels.all import channels_of
 from muniment.notifier.deliver import Deliverer, Observer, Pace
@@ -65,7 +66,8 @@ def build(deps: Deps) -> Built:
     subscriptions = Subscriptions(deps.transactions, channels, sealer, deps.clock, wake, settings.timeout_s)
     return Built(
         router=with_stream(router(subscriptions, feed), streams, feed),
-        routes=tuple(Route(topic, Announce(topic, matcher, waiters)) for topic in TOPICS),
+        routes=tuple(Route(topic, Announce(topic, matcher, wake)) for topic in TOPICS),
+        at_once=AtOnce(deps.pool, matcher, waiters, deps.clock),
         tasks=(
             deliver,
             Gatherer(deps.transactions, wake).run,
@@ -108,4 +110,11 @@ def policy_of(settings: Settings) -> AddressPolicy:
     return policy_for(settings.notifier.allow_private_networks, all_embedded=modes == {"embedded"})
 
 
-service: Final = Service(name=NOTIFIER, package="muniment.notifier", build=build)
+service: Final = Service(
+    name=NOTIFIER,
+    package="muniment.notifier",
+    build=build,
+    # Statements find deliveries by index. What was planned while the ledger was small would read all of it for each
+    # batch, from the time at which it has grown until Postgres next looks at the table.
+    session={"enable_seqscan": "off"},
+)

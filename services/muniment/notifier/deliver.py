@@ -129,7 +129,7 @@ class Deliverer:
     def room(self) -> Callable[[UUID], bool]:
         """Whether this worker would start another delivery to a subscription at once; a yes counts as one started.
 
-        Who makes a delivery then leases it, too (`ledger.add`), and hands it over with `take` when it is committed:
+        Who makes a delivery then leases it, too (`ledger.announce`), and hands it over with `take` when it is there:
         that saves the look for what is due. No for a lane that waits for its turn, and for one that is degraded.
         """
         free = self._pace.workers - self._in_flight if self._running else 0

@@ -1,10 +1,12 @@
-"""The one handler: an outward event becomes a row of the feed and a delivery for each subscription that wants it."""
+"""The one handler: an outward event becomes a row of the feed and a delivery for each subscription that wants it.
+
+Most batches never come here: `at_once` has done them in one statement.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
 from uuid import UUID
 
 from muniment.contracts.model import Payload
@@ -13,7 +15,7 @@ from muniment.notifier import ledger, store
 from muniment.notifier.damping import Damping
 from muniment.notifier.digests import alert_key
 from muniment.notifier.domain import Facts, FilterSet, delivery_id, event_key, facts_of, structured_json
-from muniment.notifier.ledger import Job, NewDelivery
+from muniment.notifier.ledger import NewDelivery
 from muniment.notifier.store import Recipient
 from muniment.runtime.delivery.handler import SimpleHandler
 from muniment.runtime.delivery.incoming import Incoming
@@ -23,40 +25,21 @@ Wake = Callable[[Collection[UUID]], None]
 """Called after a commit with the subscriptions that have something new to deliver (maybe none)."""
 
 
-class Worker(Protocol):
-    """Who delivers: the `Deliverer` of this process, and those who watch the feed."""
-
-    lease_s: float
-
-    def room(self) -> Callable[[UUID], bool]:
-        """Whether it would start another delivery to a subscription at once; a yes counts as one started."""
-
-    def take(self, jobs: Iterable[Job]) -> None:
-        """Start deliveries that were leased for it. After the commit."""
-
-    def wake(self, subscriptions: Collection[UUID]) -> None:
-        """There is something new, and these subscriptions have something due. After the commit."""
-
-
 class Announce(SimpleHandler[Payload]):
     """Takes the events of one topic. Handlers of one service share a `Matcher`."""
 
-    def __init__(self, topic: Topic, matcher: Matcher, worker: Worker) -> None:
+    def __init__(self, topic: Topic, matcher: Matcher, wake: Wake) -> None:
         self._topic = topic
         self._matcher = matcher
-        self._worker = worker
+        self._wake = wake
 
     async def apply(self, tx: Tx, items: Sequence[tuple[Incoming[Payload], None]]) -> None:
-        """Store the events in the order they came, and their deliveries.
-
-        The commit hands the worker what it has room for, and wakes those who wait for the rest.
-        """
+        """Store the events in the order they came, and their deliveries; the commit wakes those who wait for them."""
         events = {
             event_key(item.event): (facts_of(self._topic, item.data), structured_json(item.event)) for item, _ in items
         }
         numbered, filters = await self._matcher.insert(tx, events)
         woken: set[UUID] = set()
-        handed: dict[UUID, UUID] = {}
         alerts = {event_key(item.event): key for item, _ in items if (key := self._alert_key(item.data))}
         damping = await Damping.of(
             tx.connection,
@@ -67,7 +50,6 @@ class Announce(SimpleHandler[Payload]):
                 if recipient.timing.damp_minutes
             ),
         )
-        has_room = self._worker.room()
 
         def gathered_until(recipient: Recipient, event: UUID) -> datetime | None:
             until = recipient.timing.gathered_until(tx.now)
@@ -77,29 +59,17 @@ class Announce(SimpleHandler[Payload]):
 
         def deliveries() -> Iterator[NewDelivery]:  # never all at once: events times subscriptions can be millions
             for event, seq in numbered.items():
-                facts, body = events[event]
-                for recipient in filters.matching(facts):
+                for recipient in filters.matching(events[event][0]):
                     if recipient.expires_at is not None and recipient.expires_at <= tx.now:
                         continue
-                    delivery = delivery_id(recipient.id, event)
                     until = gathered_until(recipient, event)
-                    leased = until is None and has_room(recipient.id)
-                    if leased:
-                        handed[delivery] = recipient.id
-                    elif until is None:
+                    if until is None:
                         woken.add(recipient.id)
-                    yield NewDelivery(delivery, recipient.id, seq, until, body if leased else None)
+                    yield NewDelivery(delivery_id(recipient.id, event), recipient.id, seq, until)
 
-        added = await ledger.add(tx.connection, deliveries(), self._worker.lease_s)
+        await ledger.add(tx.connection, deliveries())
         await damping.save(tx.connection)
-        leased = {job.message.delivery_id for job in added.jobs}
-        woken |= {subscription for delivery, subscription in handed.items() if delivery not in leased}
-
-        def tell() -> None:
-            self._worker.take(added.jobs)
-            self._worker.wake(woken)
-
-        tx.after_commit(tell)
+        tx.after_commit(lambda: self._wake(woken))
 
     def _alert_key(self, data: Payload) -> str | None:
         return alert_key(self._topic.name, vars(data))
@@ -115,6 +85,11 @@ class Matcher:
     def __init__(self) -> None:
         self._version = -1
         self._filters: FilterSet[Recipient] = FilterSet()
+
+    @property
+    def known(self) -> tuple[FilterSet[Recipient] | None, int]:
+        """The filters that were in force last (None: none were read yet), and the version of their set."""
+        return (self._filters if self._version >= 0 else None), self._version
 
     async def insert(
         self, tx: Tx, events: Mapping[UUID, tuple[Facts, str]]

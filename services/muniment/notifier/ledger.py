@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -88,37 +88,82 @@ class NewDelivery:
     event_seq: int
     gathered_until: datetime | None = None
     """When the digest is due that will tell of it; None: it is told by itself, at once."""
-    leased: str | None = None
-    """The event's body, if who inserts it wants to hold it from the start and make the first attempt."""
 
 
-class Added(NamedTuple):
-    """How many deliveries were new, and those of them that were leased."""
+class NewEvent(NamedTuple):
+    """A row of the feed to be, and its event's row of the inbox."""
 
-    new: int
+    key: UUID
+    inbox_key: UUID
+    digest: bytes
+    type: str
+    model: str | None
+    body: str
+
+
+class NewLeasable(NamedTuple):
+    """A delivery to be of an event that has no number yet. `leased`: who makes it wants to make its first attempt."""
+
+    id: UUID
+    subscription_id: UUID
+    event_key: UUID
+    gathered_until: datetime | None
+    leased: bool
+
+
+class Announced(NamedTuple):
+    """The inbox keys that were known before, and the deliveries that were leased."""
+
+    known: Collection[UUID]
     jobs: Sequence[Job]
 
 
-async def add(connection: Connection, deliveries: Iterable[NewDelivery], lease_s: float = 0) -> Added:
-    """Insert deliveries; known ones stay as they are, and so does one whose endpoint is degraded: it is not leased."""
+async def announce(
+    pool: Pool,
+    version: int,
+    events: Sequence[NewEvent],
+    deliveries: Sequence[NewLeasable],
+    lease_s: float,
+    now: datetime,
+) -> Announced | None:
+    """Claim, store and number events, in this order, and make their deliveries: one statement, one transaction.
+
+    An event that came before is left alone, with all its deliveries; what goes to a degraded endpoint is not leased.
+    None, and nothing was done, if the subscriptions are no longer those of `version`.
+    """
+    rows = await pool.fetch(
+        SQL["announce"],
+        version,
+        now,
+        lease_s,
+        *_columns(events, len(NewEvent._fields)),
+        *_columns(deliveries, len(NewLeasable._fields)),
+    )
+    if rows[0]["subscriptions_version"] != version:
+        return None
+    bodies = {event.key: event.body for event in events}
+    jobs = [_job(row, bodies[row["event_key"]]) for row in rows if row["id"] is not None]
+    return Announced({event.inbox_key for event in events}.difference(rows[0]["claimed"] or ()), jobs)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> Sequence[Sequence[Any]]:
+    return list(zip(*rows, strict=True)) or [()] * count
+
+
+async def add(connection: Connection, deliveries: Iterable[NewDelivery]) -> int:
+    """Insert deliveries; known ones stay as they are. Returns how many were new."""
     rows = iter(deliveries)
-    new, jobs = 0, []
+    new = 0
     while chunk := list(islice(rows, _ROWS_AT_ONCE)):
-        bodies = {row.id: row.leased for row in chunk if row.leased is not None}
-        columns = (
+        status = await connection.execute(
+            SQL["insert_deliveries"],
             [row.id for row in chunk],
             [row.subscription_id for row in chunk],
             [row.event_seq for row in chunk],
             [row.gathered_until for row in chunk],
         )
-        if not bodies:
-            status = await connection.execute(SQL["insert_deliveries"], *columns)
-            new += int(status.rpartition(" ")[2])
-            continue
-        found = await connection.fetch(SQL["insert_leased"], *columns, [row.id in bodies for row in chunk], lease_s)
-        new += found[0]["new"]
-        jobs += [_job(row, bodies[row["id"]]) for row in found if row["id"] is not None]
-    return Added(new, jobs)
+        new += int(status.rpartition(" ")[2])
+    return new
 
 
 def _job(row: asyncpg.Record, body: str) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -50,18 +51,26 @@ class Leases:
                     log.warning("leases were not renewed", error=repr(error)[:300])
 
 
+_REST_S: Final = 0.02
+"""After a statement, unless enough has come: nobody waits for an outcome but a lane whose slots are all taken."""
+_ENOUGH: Final = 8
+
+
 class Recorder:
-    """Records outcomes, as many together as came while the last ones were being recorded."""
+    """Records outcomes, as many together as came while the last ones were being recorded, and a moment after."""
 
     def __init__(self, transactions: Transactions, failing_after_s: float) -> None:
         self._transactions = transactions
         self._failing_after_s = failing_after_s
         self._queue: asyncio.Queue[tuple[Outcome, asyncio.Future[None]]] = asyncio.Queue()
+        self._enough = asyncio.Event()
 
     async def record(self, outcome: Outcome) -> None:
         """Return when the outcome is durable. Raises what the database raised."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait((outcome, done))  # bounded: each of the workers has one at most
+        if self._queue.qsize() >= _ENOUGH:
+            self._enough.set()
         await done
 
     async def run(self) -> None:
@@ -70,7 +79,11 @@ class Recorder:
             batch = [await self._queue.get()]
             while not self._queue.empty():
                 batch.append(self._queue.get_nowait())
+            self._enough.clear()
             await self._settle(batch)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REST_S):
+                    await self._enough.wait()
 
     async def _write(self, outcomes: list[Outcome]) -> None:
         if all(map(ledger.is_plain, outcomes)):

@@ -131,7 +131,7 @@ async def _queue(tx: Tx, subscription: Subscription, events: Sequence[Past], *, 
     until = subscription.timing.gathered_until(tx.now)
     rows = [NewDelivery(delivery_id(subscription.id, past.key), subscription.id, past.cursor, until) for past in events]
     status = await tx.connection.execute(SQL["replay_known"], [row.id for row in rows], force, until)
-    return (await ledger.add(tx.connection, rows)).new, int(status.rpartition(" ")[2])
+    return await ledger.add(tx.connection, rows), int(status.rpartition(" ")[2])
 
 
 async def _start(pool: Pool | Connection, since: datetime | None, after: int | None) -> Start:

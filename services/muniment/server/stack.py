@@ -140,7 +140,7 @@ async def build(
 ) -> Started:
     """Connect one service; the stack closes what it opens."""
     dsn = endpoints.postgres_dsn
-    pool = await open_pool(dsn, service.schema, max_size=settings.postgres.pool_max)
+    pool = await open_pool(dsn, service.schema, max_size=settings.postgres.pool_max, session=service.session)
     stack.push_async_callback(_close_pool, pool)
     clock = SystemClock()
     observe = metrics.steps(service.name)
@@ -163,7 +163,16 @@ def _processors(
     if not built.routes:
         return ()
     followed = built.following
-    own = Processor(service.name, group, built.routes, transactions, delivery, service.linger_s, retried=followed)
+    own = Processor(
+        service.name,
+        group,
+        built.routes,
+        transactions,
+        delivery,
+        service.linger_s,
+        retried=followed,
+        at_once=built.at_once,
+    )
     if not followed:
         return (own,)
     beside, linger_s = following_group(group), FOLLOWING_LINGER_S

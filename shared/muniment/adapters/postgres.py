@@ -10,9 +10,10 @@ import asyncio
 import os
 import shutil
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -34,6 +35,8 @@ UNAVAILABLE: tuple[type[Exception], ...] = (
     asyncpg.ReadOnlySQLTransactionError,
 )
 """The database did not answer as it should; whether the last transaction committed is unknown. Try again."""
+
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 RACES: tuple[type[Exception], ...] = (
     asyncpg.SerializationError,
@@ -57,8 +60,12 @@ class Schema:
         return f"muniment_{self.name}"
 
 
-async def open_pool(dsn: str, schema: str, *, max_size: int) -> asyncpg.Pool[Any]:
+async def open_pool(
+    dsn: str, schema: str, *, max_size: int, session: Mapping[str, str] = NO_SETTINGS
+) -> asyncpg.Pool[Any]:
     """A pool whose connections see only `schema` and act as its role. Opens one connection to prove that it can.
+
+    `session`: more settings of Postgres for its sessions.
 
     A connection goes back as it is, without the round trip of asyncpg's own reset (only an open transaction is rolled
     back): who sets something for a session, or locks for one, resets the connection before giving it back.
@@ -70,7 +77,7 @@ async def open_pool(dsn: str, schema: str, *, max_size: int) -> asyncpg.Pool[Any
         max_inactive_connection_lifetime=60,
         command_timeout=60,
         timeout=10,
-        server_settings=_server_settings(schema),
+        server_settings={**_server_settings(schema), **session},
         reset=_as_it_is,
     )
 

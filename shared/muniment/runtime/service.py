@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter
 
     from muniment.adapters.kafka import KafkaConnection
+    from muniment.runtime.delivery.processor import AtOnce
     from muniment.runtime.identity.store import Identity
 
 
@@ -54,6 +55,8 @@ class Built:
     following: tuple[Route, ...] = ()
     """Routes of events that tell the service how something fares; nobody's latency hangs on what it does with them.
     A consumer group of their own reads them, in fewer and larger batches, and never keeps the other routes waiting."""
+    at_once: AtOnce | None = None
+    """What does whole batches of `routes` in one statement, where it can."""
     router: APIRouter | None = None
     tasks: tuple[Callable[[], Awaitable[None]], ...] = ()
     """Loops that run until they are cancelled; one that ends or raises stops the process with an error."""
@@ -71,6 +74,9 @@ class Service:
     linger_s: float = 0.0
     """How long the first record of a batch waits for more, for a service whose effects nobody waits for. At most 0.09:
     a client library that holds records for longer goes on without their partitions, for up to a second."""
+
+    session: Mapping[str, str] = field(default_factory=dict)
+    """Postgres settings of its connections, beside those that all have."""
 
     @property
     def schema(self) -> str:

@@ -20,13 +20,14 @@ import muniment.notifier as package
 import muniment.runtime.delivery as delivery
 from muniment.adapters.postgres import Schema, migrate, open_pool
 from muniment.contracts import topics
-from muniment.contracts.cloudevent import CloudEvent
+from muniment.contracts.cloudevent import CloudEvent, encode
 from muniment.contracts.codec import parse
 from muniment.contracts.events import VersionAvailable
 from muniment.contracts.model import Payload
 from muniment.notifier import store
 from muniment.notifier.addresses import LOOPBACK, AddressPolicy
 from muniment.notifier.app import Waiters
+from muniment.notifier.at_once import AtOnce
 from muniment.notifier.channels import Channel
 from muniment.notifier.channels.webhook import WebhookChannel
 from muniment.notifier.deliver import Deliverer, Pace
@@ -39,8 +40,12 @@ from muniment.notifier.outbound import Outbound
 from muniment.notifier.sealing import Sealer, new_secret
 from muniment.notifier.timing import timing_of
 from muniment.ports.clock import Clock, SystemClock
+from muniment.runtime.delivery.handler import Route
 from muniment.runtime.delivery.incoming import Incoming, Place
+from muniment.runtime.delivery.processor import Processor
+from muniment.runtime.delivery.record import Record
 from muniment.runtime.delivery.transaction import Transactions
+from muniment.runtime.settings import DeliverySettings
 from muniment.server.parts import Parts
 
 MIGRATIONS = tuple(Path(module.__path__[0]) / "sql" / "migrations" for module in (delivery, package))
@@ -59,18 +64,32 @@ class Running:
     deliverer: Deliverer
     feed: Feed
     handlers: dict[str, Announce]
+    matcher: Matcher
+    processor: Processor
     transactions: Transactions
     gatherer: Gatherer
     waiters: Waiters
 
     async def tell(self, *events: CloudEvent) -> None:
-        """Hand events to their handlers as delivery does, each run of one type in one transaction."""
+        """Each run of one type as a batch of delivery's: in one statement where that can be."""
         for kind, group in itertools.groupby(events, key=lambda event: event.type):
-            await self.apply(topics.BY_TYPE[kind], list(group))
+            topic = topics.BY_TYPE[kind].wire_name("muniment.")
+            await self.processor.process([_record(topic, event) for event in group])
+
+    async def learn(self) -> None:
+        """Read the subscriptions as they are, so that the next batch of events can be done in one statement."""
+        async with self.transactions.begin() as tx:
+            await self.matcher.insert(tx, {})
 
     async def apply(self, topic: topics.Topic, events: Sequence[CloudEvent]) -> None:
+        """The handlers' way: what `tell` does not do in one statement."""
         async with self.transactions.begin() as tx:
             await self.handlers[topic.type].apply(tx, incoming(topic, events))
+
+
+def _record(topic: str, event: CloudEvent) -> Record:
+    headers, value = encode(event)
+    return Record(topic, 0, next(_numbers), b"digits", value, tuple(headers))
 
 
 def incoming(topic: topics.Topic, events: Sequence[CloudEvent]) -> list[tuple[Incoming[Payload], None]]:
@@ -107,11 +126,27 @@ class Notifier:
             matcher = Matcher()
 
             waiters = Waiters(deliverer, feed)
-            handlers = {topic.type: Announce(topic, matcher, waiters) for topic in topics.ALL}
+            handlers = {topic.type: Announce(topic, matcher, waiters.wake) for topic in topics.ALL}
+            processor = Processor(
+                "notifier",
+                "notifier",
+                tuple(Route(topics.BY_TYPE[kind], handler) for kind, handler in handlers.items()),
+                transactions,
+                DeliverySettings(),
+                at_once=AtOnce(self.pool, matcher, waiters, clock),
+            )
             task = asyncio.create_task(deliverer.run()) if deliver else None
             try:
                 yield Running(
-                    self.pool, deliverer, feed, handlers, transactions, Gatherer(transactions, waiters.wake), waiters
+                    self.pool,
+                    deliverer,
+                    feed,
+                    handlers,
+                    matcher,
+                    processor,
+                    transactions,
+                    Gatherer(transactions, waiters.wake),
+                    waiters,
                 )
             finally:
                 if task is not None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from muniment.notifier import ledger
 from muniment.notifier.ledger import Ledger
 
 from .conftest import PACE, Notifier, Running, available, eventually
@@ -19,12 +20,13 @@ ALONE = dataclasses.replace(PACE, poll_s=3600, lease_s=600)
 
 
 async def running_now(running: Running) -> None:
-    """Return when the worker has begun."""
+    """Return when the worker has begun and the subscriptions are known."""
 
     async def check() -> bool:
         return running.deliverer.room()(UUID(int=0))
 
     await eventually(check)
+    await running.learn()
 
 
 async def test_what_was_handed_over_is_delivered_without_a_look_for_it(
@@ -84,23 +86,12 @@ async def test_what_its_process_left_behind_goes_out_when_the_lease_has_run_out(
     assert await notifier.pool.fetchval("SELECT lease_epoch FROM delivery") == 2
 
 
-async def test_a_batch_that_is_rolled_back_hands_over_nothing(notifier: Notifier) -> None:
-    async with Receiver() as receiver, notifier.running(ALONE) as running:
-        await notifier.subscribe(receiver.url)
-        with pytest.raises(RuntimeError, match="rolled back"):
-            await _broken(running.tell, running.transactions, available())
-        assert await notifier.pool.fetchval("SELECT count(*) FROM delivery") == 0
-        await running.tell(available())
-        await receiver.wait_for(1)
-        await notifier.settled("delivered")
-    assert len(receiver.requests) == 1
-
-
 async def test_a_worker_that_was_stopped_leaves_what_is_made_to_others(notifier: Notifier) -> None:
     async with notifier.running(deliver=False) as idle:
         room: Callable[[UUID], bool] = idle.deliverer.room()
         async with Receiver() as receiver:
             subscription = await notifier.subscribe(receiver.url)
+            await idle.learn()
             assert not room(subscription)
             await idle.tell(available())
             assert await notifier.pool.fetchval("SELECT lease_epoch FROM delivery") == 0
@@ -109,28 +100,25 @@ async def test_a_worker_that_was_stopped_leaves_what_is_made_to_others(notifier:
                 await notifier.settled("delivered")
 
 
-async def _broken(tell: Any, transactions: Any, event: Any) -> None:
-    """Tell it in a transaction that fails behind everything."""
-    begin = type(transactions).begin
+async def test_a_batch_whose_answer_was_lost_is_delivered_once_when_its_leases_have_run_out(
+    notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announce, lost = ledger.announce, []
 
-    def failing(self: Any) -> Any:
-        return _Failing(begin(self))
+    async def losing(*arguments: Any) -> Any:
+        answer = await announce(*arguments)
+        if not lost:
+            lost.append(answer)
+            raise ConnectionResetError("the answer was lost")
+        return answer
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(transactions), "begin", failing)
-        await tell(event)
-
-
-class _Failing:
-    """A transaction whose block ends in an error."""
-
-    def __init__(self, opened: Any) -> None:
-        self._opened = opened
-
-    async def __aenter__(self) -> Any:
-        return await self._opened.__aenter__()
-
-    async def __aexit__(self, *_: object) -> None:
-        error = RuntimeError("rolled back")
-        await self._opened.__aexit__(RuntimeError, error, None)
-        raise error
+    brief = dataclasses.replace(PACE, lease_s=0.3)
+    async with Receiver() as receiver, notifier.running(brief) as running:
+        await notifier.subscribe(receiver.url)
+        await running_now(running)
+        monkeypatch.setattr(ledger, "announce", losing)
+        await running.tell(available(1), available(2))
+        assert len(lost) == 1
+        await receiver.wait_for(2)
+        await notifier.settled("delivered", "delivered")
+    assert len({request.id for request in receiver.requests}) == len(receiver.requests) == 2

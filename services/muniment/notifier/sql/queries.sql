@@ -21,6 +21,58 @@ WITH feed AS (
 )
 SELECT feed.subscriptions_version, made.key, made.seq FROM feed LEFT JOIN made ON true ORDER BY made.seq
 
+-- name: announce
+-- A batch in one statement: the feed's lock, the inbox, the events in their order, their deliveries, and the leases of
+-- those that are wanted at once ($14), which are returned. Nothing is done unless the set of subscriptions is the one ($1)
+-- that the deliveries were made for: all that writes comes from `feed`.
+WITH feed AS (
+    SELECT subscriptions_version FROM feed_state FOR UPDATE
+), claimed AS (
+    INSERT INTO inbox (key, digest)
+    SELECT i.key, i.digest
+    FROM feed CROSS JOIN unnest($5::uuid[], $6::bytea[]) AS i (key, digest)
+    WHERE feed.subscriptions_version = $1
+    ON CONFLICT (key) DO NOTHING
+    RETURNING key
+), made AS (
+    INSERT INTO event_feed (key, type, model, recorded_at, body)
+    SELECT e.key, e.type, e.model, $2, e.body
+    FROM claimed
+    JOIN unnest($4::uuid[], $5::uuid[], $7::text[], $8::text[], $9::text[])
+        WITH ORDINALITY AS e (key, inbox_key, type, model, body, position) ON e.inbox_key = claimed.key
+    ORDER BY e.position
+    ON CONFLICT (key) DO NOTHING
+    RETURNING key, seq
+), delivered AS (
+    INSERT INTO delivery (id, subscription_id, event_seq, state, due_at, lease_epoch)
+    SELECT d.id, d.subscription_id, made.seq,
+           CASE WHEN d.gathered_until IS NULL THEN 'pending' ELSE 'gathered' END,
+           CASE WHEN held THEN now() + $3 * interval '1 second' ELSE coalesce(d.gathered_until, now()) END,
+           held::int
+    FROM made
+    JOIN unnest($10::uuid[], $11::uuid[], $12::uuid[], $13::timestamptz[], $14::boolean[])
+        AS d (id, subscription_id, event_key, gathered_until, leased) ON d.event_key = made.key
+    JOIN subscription s ON s.id = d.subscription_id
+    CROSS JOIN LATERAL (SELECT d.leased AND s.degraded_since IS NULL AS held) AS l
+    ON CONFLICT DO NOTHING
+    RETURNING id, subscription_id, event_seq, lease_epoch, retry_from
+)
+SELECT feed.subscriptions_version, ARRAY(SELECT key FROM claimed) AS claimed, j.*
+FROM feed
+LEFT JOIN (
+    SELECT d.id, d.subscription_id, made.key AS event_key, d.lease_epoch, d.lease_epoch - d.retry_from AS tries,
+        false AS is_digest, s.channel, s.config, s.timing, false AS degraded,
+        ARRAY(
+            SELECT sealed FROM subscription_secret x
+            WHERE x.subscription_id = s.id AND (x.expires_at IS NULL OR x.expires_at > now())
+            ORDER BY x.id DESC LIMIT 2
+        ) AS secrets
+    FROM delivered d
+    JOIN made ON made.seq = d.event_seq
+    JOIN subscription s ON s.id = d.subscription_id
+    WHERE d.lease_epoch = 1
+) AS j ON true
+
 -- name: insert_deliveries
 INSERT INTO delivery (id, subscription_id, event_seq, state, due_at)
 SELECT d.id, d.subscription_id, d.event_seq,
@@ -28,37 +80,6 @@ SELECT d.id, d.subscription_id, d.event_seq,
 FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[])
     AS d (id, subscription_id, event_seq, gathered_until)
 ON CONFLICT DO NOTHING
-
--- name: insert_leased
--- The same for deliveries of which some ($5) are leased as they are made, and returned: the lease's statement in this one.
-WITH given AS (
-    SELECT d.*, d.leased AND s.degraded_since IS NULL AS held
-    FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::timestamptz[], $5::boolean[])
-        AS d (id, subscription_id, event_seq, gathered_until, leased)
-    JOIN subscription s ON s.id = d.subscription_id
-), made AS (
-    INSERT INTO delivery (id, subscription_id, event_seq, state, due_at, lease_epoch)
-    SELECT id, subscription_id, event_seq,
-           CASE WHEN gathered_until IS NULL THEN 'pending' ELSE 'gathered' END,
-           CASE WHEN held THEN now() + $6 * interval '1 second' ELSE coalesce(gathered_until, now()) END,
-           held::int
-    FROM given
-    ON CONFLICT DO NOTHING
-    RETURNING id, subscription_id, lease_epoch, retry_from
-)
-SELECT (SELECT count(*) FROM made) AS new, h.*
-FROM (VALUES (1)) AS once
-LEFT JOIN (
-    SELECT d.id, d.subscription_id, d.lease_epoch, d.lease_epoch - d.retry_from AS tries, false AS is_digest,
-        s.channel, s.config, s.timing, false AS degraded,
-        ARRAY(
-            SELECT sealed FROM subscription_secret x
-            WHERE x.subscription_id = s.id AND (x.expires_at IS NULL OR x.expires_at > now())
-            ORDER BY x.id DESC LIMIT 2
-        ) AS secrets
-    FROM made d JOIN subscription s ON s.id = d.subscription_id
-    WHERE d.lease_epoch = 1
-) AS h ON true
 
 -- name: lock_damped
 SELECT d.* FROM damped d
@@ -149,7 +170,9 @@ WITH v AS MATERIALIZED (
         $5::timestamptz[], $6::int[], $7::int[], $8::text[], $9::text[], $10::text[], $11::text[]
     ) AS v (id, epoch, state, delay_s, started_at, status, latency_ms, error, detail, excerpt, request_sha256)
 ), held AS MATERIALIZED (
-    SELECT d.id, v.epoch FROM v JOIN delivery d ON d.id = v.id ORDER BY d.id FOR NO KEY UPDATE OF d
+    SELECT d.id, o.epoch
+    FROM (SELECT id, epoch FROM v ORDER BY id) o
+    CROSS JOIN LATERAL (SELECT id FROM delivery WHERE id = o.id FOR NO KEY UPDATE) d
 ), tried AS (
     INSERT INTO attempt (delivery_id, number, started_at, status, latency_ms, error, detail, excerpt, request_sha256)
     SELECT h.id, v.epoch, v.started_at, v.status, v.latency_ms, v.error, v.detail, v.excerpt, v.request_sha256

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from uuid import UUID
 
 import structlog
 
@@ -40,6 +41,13 @@ _BACKOFF_MAX_S: Final = 5.0
 _DELAYS: Final = tuple(RETRY_DELAYS_S.items())
 
 Prepared = tuple[Item, Any]
+AtOnce = Callable[[Sequence[Item]], Awaitable[Collection[UUID] | None]]
+"""A whole batch in one statement that is its own transaction and claims the inbox rows: one round trip for five.
+
+Returns the inbox keys that were known before, for which it has done nothing more; or None, and it has done nothing at
+all: then the batch takes the handlers' way. Each event comes once in a batch. The same holds as for a handler: a crash
+before the commit repeats the whole.
+"""
 Failed = tuple[Item, Exception]
 
 
@@ -58,6 +66,8 @@ class Processor:
     """Whether the service's retry topics are read here; one of its groups does."""
     retried: tuple[Route, ...] = ()
     """Routes of its other groups, whose records come here only when they are tried again."""
+    at_once: AtOnce | None = None
+    """Tried first where all records of a batch are events of routes."""
     _by_topic: dict[str, Route] = field(init=False)
     _retry_topics: frozenset[str] = field(init=False)
 
@@ -99,6 +109,8 @@ class Processor:
     async def _together(self, items: Sequence[Item], refusals: Sequence[Refusal]) -> list[Failed]:
         """The whole batch in one transaction. Returns the items whose preparation failed."""
         items = await self._without_known(items)
+        if self.at_once is not None and items and not refusals and await self._done_at_once(self.at_once, items):
+            return []
         with timed(self.transactions.observe, "prepare"):
             prepared, failed = await self._prepare_all(items)
         if not prepared and not refusals:
@@ -114,6 +126,20 @@ class Processor:
             reached(f"{self.service}.before-commit")
         reached(f"{self.service}.after-commit")
         return failed
+
+    async def _done_at_once(self, at_once: AtOnce, items: Sequence[Item]) -> bool:
+        """Whether one statement has done it all; what it found to be known is held against what is known of it."""
+        reached(f"{self.service}.before-commit")
+        with timed(self.transactions.observe, "at_once"):
+            known = await at_once(items)
+        if known is None:
+            return False
+        reached(f"{self.service}.after-commit")
+        if others := [item for item in items if item.inbox_key in known]:
+            async with self.transactions.begin() as tx:
+                for refusal in await self._conflicts(tx, others):
+                    await set_aside(tx, refusal, group=self.group)
+        return True
 
     async def _without_known(self, items: Sequence[Item]) -> Sequence[Item]:
         """Leave out duplicates inside the batch, and known ones before they would be prepared again."""
@@ -160,7 +186,7 @@ class Processor:
         )
         claimed = {row["key"] for row in rows}
         fresh: list[Prepared] = []
-        others: list[Prepared] = []
+        others: list[Item] = []
         for pair in prepared:
             if not _remembered(pair[0]):
                 fresh.append(pair)
@@ -168,12 +194,14 @@ class Processor:
                 claimed.discard(pair[0].inbox_key)
                 fresh.append(pair)
             else:
-                others.append(pair)
-        if not others:
-            return fresh, []
-        known_rows = await tx.connection.fetch(SQL["known_inbox"], [item.inbox_key for item, _ in others])
-        known = {row["key"]: bytes(row["digest"]) for row in known_rows}
-        return fresh, [_conflict(item) for item, _ in others if known.get(item.inbox_key) != item.digest]
+                others.append(pair[0])
+        return fresh, await self._conflicts(tx, others) if others else []
+
+    async def _conflicts(self, tx: Tx, others: Sequence[Item]) -> list[Refusal]:
+        """Those of the known events that came with other content before."""
+        rows = await tx.connection.fetch(SQL["known_inbox"], [item.inbox_key for item in others])
+        known = {row["key"]: bytes(row["digest"]) for row in rows}
+        return [_conflict(item) for item in others if known.get(item.inbox_key) != item.digest]
 
     async def _alone(self, item: Item, known_error: Exception | None) -> None:
         """One event by itself, until it has an end."""
