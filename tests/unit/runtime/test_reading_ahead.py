@@ -30,6 +30,7 @@ class Client:
 
     def __init__(self) -> None:
         self._fetcher = SimpleNamespace(_prefetch_backoff=0.1)
+        self._client = SimpleNamespace(send=None)
         self.held: list[Any] = []
         self.taken = asyncio.Event()
         self.committed: list[int] = []

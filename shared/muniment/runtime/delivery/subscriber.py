@@ -2,7 +2,7 @@
 
 FastStream's defaults lose records: they commit before the handler ran, or on its error, and a header that is not UTF-8
 makes its parser raise, after which the next commit passes the whole batch by. So here
-- the parser gets copies of the records without headers, and the batch that the handler sees holds the originals;
+- the parser gets copies of two records without headers, and the batch that the handler sees holds the originals;
 - the decoder decodes nothing and injects nothing: bytes are decoded by `record.read`, where a failure has an end;
 - acknowledgement is manual: explicit offsets, after the processor has recorded the end of every record;
 - a failure of the processor itself rewinds the partitions instead of letting a later commit pass them;
@@ -27,6 +27,7 @@ from faststream.kafka import KafkaBroker, KafkaMessage
 
 from muniment.adapters.kafka import MAX_RECORD
 from muniment.adapters.kafka_batches import install
+from muniment.adapters.kafka_fetch import fetch_in_sessions
 from muniment.contracts.errors import MunimentError
 from muniment.ports.clock import Clock
 from muniment.runtime.delivery.offsets import Offsets
@@ -72,6 +73,7 @@ class Subscriber:
     _offsets: Offsets = field(default_factory=Offsets)
     _ahead: list[RawRecord] = field(default_factory=list)
     """The start of the next batch, taken while the last one was being processed."""
+    _prepared: AIOKafkaConsumer | None = None
 
     def register(self, broker: KafkaBroker) -> None:
         """Add it to the broker; it starts and stops with it."""
@@ -182,7 +184,10 @@ class Subscriber:
             log.debug("nothing read ahead", group=self.processor.group, error=repr(error)[:300])
 
     async def _poll(self, subscriber: Any, consumer: AIOKafkaConsumer) -> tuple[RawRecord, ...]:
-        consumer._fetcher._prefetch_backoff = _HELD_S  # noqa: SLF001  # reason: no setting of the client leads there
+        if consumer is not self._prepared:
+            self._prepared = consumer
+            consumer._fetcher._prefetch_backoff = _HELD_S  # noqa: SLF001  # reason: no setting of the client leads there
+            fetch_in_sessions(consumer)
         taken, self._ahead = self._ahead, []
         if not taken:
             taken = await _held(consumer, subscriber.max_records, _POLL_MS)
@@ -224,7 +229,8 @@ def _due_ms(record: RawRecord) -> float:
 
 
 async def _parse(raw: tuple[RawRecord, ...], original: Callable[[Any], Any]) -> Any:
-    message = await original(tuple(replace(record, headers=()) for record in raw))
+    ends = raw if len(raw) < 2 else (raw[0], raw[-1])  # of a batch it says from where to where it goes
+    message = await original(tuple(replace(record, headers=()) for record in ends))
     message.raw_message = raw
     return message
 
