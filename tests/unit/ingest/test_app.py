@@ -41,8 +41,16 @@ def intake_of(one: Built) -> TrainingCompletedHandler:
 
 
 def test_it_takes_every_topic_that_names_it_as_consumer() -> None:
-    taken = {route.topic for route in built().routes}
+    one = built()
+    taken = {route.topic for route in (*one.routes, *one.following)}
     assert taken == {topic for topic in topics.ALL if service.name in topic.consumers}
+
+
+def test_the_way_in_waits_for_nothing_that_is_only_followed() -> None:
+    one = built({"topic_accounts": {"lab-a.done": "lab-a"}})
+    assert {route.topic for route in one.routes} == {topics.TRAINING_COMPLETED}
+    assert topics.TRAINING_COMPLETED not in {route.topic for route in one.following}
+    assert all(route.handler.idempotent for route in one.following)
 
 
 def test_extra_intake_topics_speak_for_their_accounts() -> None:
