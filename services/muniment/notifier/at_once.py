@@ -26,7 +26,7 @@ from muniment.runtime.delivery.record import Item
 if TYPE_CHECKING:
     Pool = ledger.Pool
 
-_MOST: Final = 5_000
+_MOST: Final = 1_000
 """Deliveries of one statement."""
 
 
