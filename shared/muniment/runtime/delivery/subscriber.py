@@ -91,7 +91,9 @@ class Subscriber:
             parser=_parse,
             decoder=_decode,
             max_partition_fetch_bytes=2 * MAX_RECORD,
-            fetch_max_wait_ms=500,  # a partition that the client left out of a request (`_HELD_S`) waits as long
+            # How long an idle request is held, and how late a partition may be that the client left out of it: one
+            # that was paused until a retry is due, or whose records it holds (`_HELD_S`).
+            fetch_max_wait_ms=500 if self.processor.reads_retries else 1_000,
             max_poll_interval_ms=600_000,
             # The shortest that brokers take by default: how long the partitions of a killed process lie idle.
             session_timeout_ms=6_000,
