@@ -18,7 +18,7 @@ from uuid import UUID
 from muniment.notifier import ledger
 from muniment.notifier.digests import alert_key
 from muniment.notifier.domain import delivery_id, event_key, facts_of, structured_json
-from muniment.notifier.handlers import Matcher
+from muniment.notifier.handlers import Matcher, recipients_of
 from muniment.notifier.ledger import Job, NewEvent, NewLeasable
 from muniment.ports.clock import Clock
 from muniment.runtime.delivery.record import Item
@@ -75,9 +75,9 @@ class AtOnce:
             events.append(
                 NewEvent(key, item.inbox_key, item.digest, facts.type, facts.model, structured_json(incoming.event))
             )
-            for recipient in filters.matching(facts):
-                if recipient.expires_at is not None and recipient.expires_at <= now:
-                    continue
+            for recipient in recipients_of(filters, facts, now):
+                if len(deliveries) == _MOST:
+                    return None
                 until = recipient.timing.gathered_until(now)
                 delivery = delivery_id(recipient.id, key)
                 if until is None:
@@ -85,8 +85,6 @@ class AtOnce:
                 deliveries.append(
                     NewLeasable(delivery, recipient.id, key, until, until is None and has_room(recipient.id))
                 )
-            if len(deliveries) > _MOST:
-                return None
         announced = await ledger.announce(self.pool, version, events, deliveries, self.worker.lease_s, now)
         if announced is None:
             return None

@@ -59,9 +59,7 @@ class Announce(SimpleHandler[Payload]):
 
         def deliveries() -> Iterator[NewDelivery]:  # never all at once: events times subscriptions can be millions
             for event, seq in numbered.items():
-                for recipient in filters.matching(events[event][0]):
-                    if recipient.expires_at is not None and recipient.expires_at <= tx.now:
-                        continue
+                for recipient in recipients_of(filters, events[event][0], tx.now):
                     until = gathered_until(recipient, event)
                     if until is None:
                         woken.add(recipient.id)
@@ -73,6 +71,13 @@ class Announce(SimpleHandler[Payload]):
 
     def _alert_key(self, data: Payload) -> str | None:
         return alert_key(self._topic.name, vars(data))
+
+
+def recipients_of(filters: FilterSet[Recipient], facts: Facts, now: datetime) -> Iterator[Recipient]:
+    """Those who want the event, and whose subscription has not expired."""
+    for recipient in filters.matching(facts):
+        if recipient.expires_at is None or recipient.expires_at > now:
+            yield recipient
 
 
 class Matcher:
