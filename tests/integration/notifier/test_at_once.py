@@ -155,3 +155,25 @@ async def test_two_processes_at_once_make_each_delivery_once(notifier: Notifier)
     assert sum((await rows(notifier)).values()) == 40
     assert await notifier.pool.fetchval("SELECT count(*) FROM event_feed") == 40
     assert await notifier.pool.fetchval("SELECT count(*) FROM dead_letter") == 0
+
+
+async def test_a_change_of_one_subscription_parses_no_other_again(
+    notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[object] = []
+    filter_of = store.filter_of
+
+    def noting(fields: Any) -> Any:
+        parsed.append(fields)
+        return filter_of(fields)
+
+    monkeypatch.setattr(store, "filter_of", noting)
+    for number in range(50):
+        await notifier.subscribe(URL, model=f"parsed-{number}")
+    async with notifier.running(deliver=False) as running:
+        await running.learn()
+        first = len(parsed)
+        await notifier.subscribe(URL, model="parsed-new")
+        await running.tell(available(1, "parsed-new"), available(2, "parsed-7"))
+    assert (first, len(parsed)) == (50, 51)
+    assert sum((await rows(notifier)).values()) == 2
