@@ -172,8 +172,8 @@ async def test_a_change_of_one_subscription_parses_no_other_again(
         await notifier.subscribe(URL, model=f"parsed-{number}")
     async with notifier.running(deliver=False) as running:
         await running.learn()
-        first = len(parsed)
         await notifier.subscribe(URL, model="parsed-new")
+        parsed.clear()
         await running.tell(available(1, "parsed-new"), available(2, "parsed-7"))
-    assert (first, len(parsed)) == (50, 51)
+    assert len(parsed) == 1
     assert sum((await rows(notifier)).values()) == 2
