@@ -9,7 +9,7 @@ a consumer may see a record twice, never a gap.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -34,6 +34,8 @@ _BATCH: Final = 500
 _IDLE_S: Final = 5.0
 """How long the leader sleeps when nobody wakes it: only a lost NOTIFY makes this the delay."""
 _CANDIDATE_S: Final = 1.0
+_STOP_S: Final = 2.0
+"""What a batch under way gets to end when the process is asked to stop."""
 _PRUNE_EVERY_S: Final = 300.0
 _PRUNE_ROWS: Final = 5_000
 
@@ -85,7 +87,7 @@ class Relay:
         while True:
             self._woken.clear()
             try:
-                more = await self._publish_some(connection)
+                more = await _to_its_end(self._publish_some(connection))
             except Transient as error:
                 failures += 1
                 if failures in (1, 10) or failures % 60 == 0:
@@ -136,3 +138,15 @@ class Relay:
 
     def _notified(self, *_: object) -> None:
         self._woken.set()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, bool]) -> bool:
+    """Await it; asked to stop, give it a moment: what the broker has and nobody marked would be published again."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=_STOP_S)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise
