@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -36,6 +37,14 @@ class Watched:
         known = await self._inner(items)
         self.done.append(known is not None)
         return known
+
+
+@asynccontextmanager
+async def watching(notifier: Notifier) -> AsyncIterator[tuple[Running, Watched]]:
+    """A process that knows the subscriptions, and what it tries in one statement."""
+    async with notifier.running(deliver=False) as running:
+        await running.learn()
+        yield running, Watched(running)
 
 
 async def rows(notifier: Notifier) -> Counter[tuple[Any, ...]]:
@@ -80,9 +89,7 @@ async def test_an_event_that_came_before_changes_nothing_and_one_with_its_id_alo
     notifier: Notifier,
 ) -> None:
     await notifier.subscribe(URL)
-    async with notifier.running(deliver=False) as running:
-        await running.learn()
-        watched = Watched(running)
+    async with watching(notifier) as (running, watched):
         await running.tell(available(1), available(2))
         await running.tell(available(2), available(3))
         assert watched.done == [True, True]
@@ -97,9 +104,7 @@ async def test_an_event_that_came_before_changes_nothing_and_one_with_its_id_alo
 
 async def test_a_change_of_the_subscriptions_is_never_missed(notifier: Notifier) -> None:
     first = await notifier.subscribe(URL)
-    async with notifier.running(deliver=False) as running:
-        await running.learn()
-        watched = Watched(running)
+    async with watching(notifier) as (running, watched):
         await running.tell(available(1))
         second = await notifier.subscribe(URL)
         await running.tell(available(2))
@@ -117,9 +122,7 @@ async def test_what_one_statement_should_not_hold_takes_the_handlers_way(
 ) -> None:
     monkeypatch.setattr(at_once, "_MOST", 3)
     await notifier.subscribe(URL)
-    async with notifier.running(deliver=False) as running:
-        await running.learn()
-        watched = Watched(running)
+    async with watching(notifier) as (running, watched):
         await running.tell(*(available(number) for number in range(1, 5)))
         await running.tell(*(available(number) for number in range(5, 8)))
     assert watched.done == [False, True]
@@ -130,9 +133,7 @@ async def test_an_event_twice_in_a_batch_with_other_content_is_one_event_and_one
     notifier: Notifier,
 ) -> None:
     await notifier.subscribe(URL)
-    async with notifier.running(deliver=False) as running:
-        await running.learn()
-        watched = Watched(running)
+    async with watching(notifier) as (running, watched):
         await running.tell(available(1), available(1, description="another"))
     assert not any(watched.done[:1])
     assert sum((await rows(notifier)).values()) == 1
