@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 
-from muniment.contracts.errors import MunimentError
+from muniment.contracts.errors import MunimentError, Transient
 from muniment.notifier.channels import Channel, Message, Request
-from muniment.notifier.outbound import Answer
+from muniment.notifier.posting import Answer
 from muniment.notifier.schedule import Attempt, retry_after_s
 from muniment.ports.clock import Clock
 
@@ -21,8 +20,7 @@ log = structlog.get_logger(__name__)
 EXCERPT_BYTES: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """An attempt with its two sides; `request` is None when it could not be made, `answer` when none came."""
 
     attempt: Attempt
@@ -31,7 +29,7 @@ class Exchange:
 
 
 async def exchange(channel: Channel, message: Message, clock: Clock, deadline_s: float) -> Exchange:
-    """Send once. Whatever happens is in the result: nothing of one delivery reaches another."""
+    """Send once, within the deadline. Whatever happens is in the result: nothing of one delivery reaches another."""
     started_at = clock.now()
     began = time.monotonic()
 
@@ -44,13 +42,13 @@ async def exchange(channel: Channel, message: Message, clock: Clock, deadline_s:
         request = channel.request(message, started_at)
         if request.skipped is not None:
             return Exchange(Attempt(started_at, _ms_since(began), detail=request.skipped[:500], skipped=True), request)
-        async with asyncio.timeout(deadline_s + 1.0):  # channels keep the deadline; this holds them to it
-            answer = await channel.send(request)
+        answer = await _answer(channel, request, deadline_s)
     except MunimentError as error:
         return Exchange(failed(error.code, str(error)), request)
     except Exception as error:  # noqa: BLE001  # reason: a bug in a channel, or a row that it cannot read
         log.warning("channel failed", delivery=str(message.delivery_id), error=type(error).__name__)
         return Exchange(failed("channel_failed", f"the channel failed: {type(error).__name__}"), request)
+    wait = answer.headers.get("retry-after")
     redirect = 300 <= answer.status < 400
     attempt = Attempt(
         started_at,
@@ -59,11 +57,21 @@ async def exchange(channel: Channel, message: Message, clock: Clock, deadline_s:
         error="redirect" if redirect else None,
         detail="redirects are not followed: subscribe with the final URL" if redirect else None,
         excerpt=excerpt(answer.body),
-        retry_after_s=retry_after_s(answer.headers.get("retry-after"), clock.now()),
+        retry_after_s=None if wait is None else retry_after_s(wait, clock.now()),
         permanent=answer.permanent,
         request_sha256=_digest(request),
     )
     return Exchange(attempt, request, answer)
+
+
+async def _answer(channel: Channel, request: Request, deadline_s: float) -> Answer:
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await channel.send(request)
+    except TimeoutError as error:
+        raise Transient(
+            "timeout", "the receiver took too long", expected=f"an answer within {deadline_s:g} s"
+        ) from error
 
 
 def excerpt(body: bytes) -> str | None:

@@ -2,44 +2,45 @@
 
 A name is resolved once for a connection, every address it has must be allowed, and the socket goes to one of those very
 addresses: what a second look-up would say does not matter (DNS rebinding). TLS and the Host header keep the name. There
-are no redirects, no proxies, no cookies, no decompression; answers are cut, and a total deadline covers it all.
+are no redirects, no proxies, no cookies, no decompression; answers are cut.
 
-aiohttp speaks HTTP and keeps connections. The guard stands twice: where it resolves names, and where it makes a socket
-for an address, so nothing that it connects to by itself gets around the policy.
+aiohttp makes and keeps connections. The guard stands twice: where it resolves names, and where it makes a socket for an
+address, so nothing that it connects to by itself gets around the policy. `posting` speaks HTTP over them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
-from types import MappingProxyType
+from functools import lru_cache, partial
 from typing import Final, Self
 from urllib.parse import quote
 
 import aiohttp
 import httpx2
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.connector import AddrInfoType, Connection
+from aiohttp.connector import AddrInfoType
+from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from muniment.contracts.errors import Rejected, Transient
 from muniment.notifier.addresses import AddressPolicy, parse_address
+from muniment.notifier.posting import Answer, Unfit, post, request_bytes
 
-RESPONSE_CAP: Final = 64 * 1024
 MAX_URL: Final = 2048
-_BODY_PATIENCE_S: Final = 1.0
-"""How long the answer's body is read once the status is known: it is for people, and must not hold a slot."""
 _CONNECT_TRIES: Final = 3
 _KEPT_TRIES: Final = 3
 """Kept connections that turn out to be unfit before a request fails."""
 _IDLE_S: Final = 30.0
 """How long a connection is kept for the next request."""
+_AGENT: Final = "muniment-notifier"
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None)
 _HOST: Final = re.compile(r"[a-z0-9_](?:[a-z0-9._-]{0,251}[a-z0-9_.])?|[0-9a-f:.]{2,45}")
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -72,21 +73,9 @@ class Target:
         return f"{self.scheme}://{self.authority}"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back. `body` is cut at `RESPONSE_CAP`, `headers` have lower-case names."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    permanent: bool = False
-    """A refusal for good: asking again would give the same."""
-
-
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-@lru_cache(maxsize=4096)
 def target_of(url: str, policy: AddressPolicy) -> Target:
     """The URL as a target, checked in form; an address written out is checked at once.
 
@@ -134,10 +123,6 @@ def _spelt_out(host: str) -> str:
         return host
 
 
-class _Unfit(aiohttp.ClientConnectionError):
-    """A kept connection got bytes that nobody asked for. Nothing was sent on it."""
-
-
 class Outbound:
     """The client. Close it with `aclose`, or use it as an async context manager."""
 
@@ -149,6 +134,8 @@ class Outbound:
         resolve: Resolve | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        self.target_of = lru_cache(maxsize=4096)(partial(target_of, policy=policy))
+        """`target_of` under this client's policy."""
         self.policy = policy
         # An own, bounded pool: names whose servers do not answer must not take the process's other threads.
         self._threads = ThreadPoolExecutor(max_workers=2 * connections, thread_name_prefix="notifier-dns")
@@ -159,8 +146,9 @@ class Outbound:
         self._connections = connections
         self._sockets: set[socket.socket] = set()
         """Those of open connections, in use or kept."""
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._connectors: dict[bool, aiohttp.TCPConnector] = {}
         """One for https, one for http, each with its own guard: plain http may go to fewer addresses."""
+        self._ways = lru_cache(maxsize=4096)(self._way)
 
     async def __aenter__(self) -> Self:
         return self
@@ -170,48 +158,39 @@ class Outbound:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        for connector in self._connectors.values():
+            await connector.close()
+        self._connectors.clear()
+        self._ways.cache_clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def post(self, target: Target, *, headers: Mapping[str, str], body: bytes, deadline_s: float) -> Answer:
-        """POST once and return the answer, whatever its status.
+    async def post(self, target: Target, *, headers: Mapping[str, str], body: bytes) -> Answer:
+        """POST once and return the answer, whatever its status. It takes as long as the caller lets it.
 
-        Raises `Refused` (`address_refused`) with nothing sent, and `Transient` (`timeout`, `name_not_resolved`,
+        Raises `Refused` (`address_refused`) with nothing sent, and `Transient` (`name_not_resolved`,
         `connection_failed`, `tls_failed`, `answer_malformed`), after which the receiver may have it or not.
         """
+        request = request_bytes(target.path, {"Host": target.authority, "User-Agent": _AGENT, **headers}, body)
         try:
-            async with asyncio.timeout(deadline_s), self._at_once:
-                return await self._exchange(target, {"Host": target.authority, **headers}, body)
-        except TimeoutError as error:
-            raise Transient(
-                "timeout", "the receiver took too long", expected=f"an answer within {deadline_s:g} s"
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
+            async with self._at_once:
+                for _ in range(_KEPT_TRIES):
+                    with contextlib.suppress(Unfit):
+                        return await self._post(target.origin, request)
+                return await self._post(target.origin, request)
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
             raise _failed(error) from error
 
-    async def _exchange(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
-        session = self._session(encrypted=target.scheme == "https")
-        url = URL(target.origin + target.path, encoded=True)
-        for last in (False,) * _KEPT_TRIES + (True,):
-            try:
-                answer = await session.post(url, headers=headers, data=body, allow_redirects=False)
-                break
-            except _Unfit:
-                if last:
-                    raise
-        try:
-            if not 200 <= answer.status <= 599:
-                raise Transient("answer_malformed", f"the answer is not HTTP: its status is {answer.status}")
-            shown = {name.lower(): value for name, value in answer.headers.items()}
-            return Answer(answer.status, MappingProxyType(shown), await _start_of(answer.content))
-        finally:
-            answer.close()  # unless it was read to its end: then the connection is already kept
+    async def _post(self, origin: str, request: bytes) -> Answer:
+        connector, destination = self._ways(origin)
+        connection = await connector.connect(destination, [], _NO_TIMEOUT)
+        return await post(connection, request, keep=not self._too_many_open())
 
-    def _session(self, *, encrypted: bool) -> aiohttp.ClientSession:
-        if encrypted not in self._sessions:
-            connector = aiohttp.TCPConnector(
+    def _way(self, origin: str) -> tuple[aiohttp.TCPConnector, aiohttp.ClientRequest]:
+        """Who connects to an origin, and what it takes for the name of where to."""
+        url = URL(origin, encoded=True)
+        encrypted = url.scheme == "https"
+        if encrypted not in self._connectors:
+            self._connectors[encrypted] = aiohttp.TCPConnector(
                 resolver=_Resolver(self, encrypted=encrypted),
                 use_dns_cache=False,  # what a name means is judged for each connection
                 socket_factory=lambda info: self._socket(info, encrypted=encrypted),
@@ -220,33 +199,7 @@ class Outbound:
                 limit=self._connections,
                 keepalive_timeout=_IDLE_S,
             )
-            self._sessions[encrypted] = aiohttp.ClientSession(
-                connector=connector,
-                request_class=self._requests(),
-                headers={"User-Agent": "muniment-notifier"},
-                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None),  # `post` holds the deadline, the wait for a slot included
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._sessions[encrypted]
-
-    def _requests(self) -> type[aiohttp.ClientRequest]:
-        outbound = self
-
-        class Careful(aiohttp.ClientRequest):
-            """Looks at the connection before anything is sent on it."""
-
-            async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-                if (protocol := conn.protocol) is not None:
-                    if protocol.should_close:  # aiohttp asks when it puts one aside, not when it takes one up
-                        raise _Unfit("the receiver sent what nobody asked for")
-                    if outbound._too_many_open():
-                        protocol.force_close()  # after this answer, so those that are kept stay few
-                return await super().send(conn)
-
-        return Careful
+        return self._connectors[encrypted], aiohttp.ClientRequest("POST", url, loop=asyncio.get_running_loop())
 
     @property
     def open_sockets(self) -> int:
@@ -329,22 +282,8 @@ def _getaddrinfo(host: str, port: int) -> Sequence[tuple[object, object, object,
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
-async def _start_of(content: aiohttp.StreamReader) -> bytes:
-    """The body up to the cap, or what came of it in time: it is only shown to people, the status stands."""
-    received = bytearray()
-    if content.is_eof():  # it came with the headers, or there is none: nothing to wait for
-        return content.read_nowait(RESPONSE_CAP)
-    try:
-        async with asyncio.timeout(_BODY_PATIENCE_S):
-            while len(received) < RESPONSE_CAP and (piece := await content.read(RESPONSE_CAP - len(received))):
-                received += piece
-    except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
-        pass
-    return bytes(received)
-
-
 def _failed(error: Exception) -> Transient:
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, HttpProcessingError):
         return Transient("answer_malformed", f"the answer is not HTTP: {error.message[:200]}")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error

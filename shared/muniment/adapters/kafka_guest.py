@@ -50,18 +50,17 @@ class GuestPublisher:
                 async with asyncio.timeout(5):  # its own stop() waits for ever for a broker that is gone
                     await producer.stop()
 
-    async def publish(self, record: Outgoing, deadline_s: float) -> Place:
+    async def publish(self, record: Outgoing) -> Place:
         """Send one record and say where it lies.
 
         Raises `Rejected` (`topic_unknown`) and `Transient` (`broker_unavailable`), after which it may lie there or not.
         """
         try:
-            async with asyncio.timeout(deadline_s):
-                producer = await self._open()
-                await self._look(producer, record.topic)
-                sent = await producer.send_and_wait(
-                    record.topic, value=record.value, key=record.key, headers=record.headers
-                )
+            producer = await self._open()
+            await self._look(producer, record.topic)
+            sent = await producer.send_and_wait(
+                record.topic, value=record.value, key=record.key, headers=record.headers
+            )
         except UnknownTopicOrPartitionError as error:
             self._topics.discard(record.topic)
             raise _unknown(record.topic) from error

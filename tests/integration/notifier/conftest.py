@@ -120,7 +120,7 @@ class Notifier:
     ) -> AsyncIterator[Running]:
         transactions = Transactions(self.pool, "notifier", "muniment.", clock, lambda: True)
         async with Outbound(policy, connections=pace.workers, **outbound) as client:
-            webhook = WebhookChannel(client, self.sealer, pace.timeout_s)
+            webhook = WebhookChannel(client, self.sealer)
             deliverer = Deliverer(Ledger(self.pool), channels(webhook), transactions, clock, pace)
             feed = Feed(self.pool)
             matcher = Matcher()

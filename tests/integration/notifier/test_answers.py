@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 from collections.abc import Sequence
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from muniment.contracts.errors import MunimentError, Transient
 from muniment.notifier.addresses import LOOPBACK, AddressPolicy
-from muniment.notifier.outbound import RESPONSE_CAP, Answer, Outbound, Target, target_of
+from muniment.notifier.outbound import Outbound, Target, target_of
+from muniment.notifier.posting import RESPONSE_CAP, Answer
 
 from .receiver import Behaviour, Received, Receiver, answer, hang, trickle
 
@@ -34,8 +36,8 @@ def says(*pieces: bytes, ends: bool = False) -> Behaviour:
     return behave
 
 
-async def post(client: Outbound, receiver: Receiver, deadline_s: float = 5) -> Answer:
-    return await client.post(target_of(receiver.url, POLICY), headers={}, body=b"{}", deadline_s=deadline_s)
+async def post(client: Outbound, receiver: Receiver) -> Answer:
+    return await client.post(target_of(receiver.url, POLICY), headers={}, body=b"{}")
 
 
 def chunked(body: bytes, sizes: Sequence[int]) -> bytes:
@@ -154,12 +156,25 @@ async def test_an_answer_that_comes_unasked_is_not_taken_for_the_next_one(plante
         assert found == 204
 
 
-async def test_silence_and_trickles_end_with_the_deadline() -> None:
-    for behaviour in (hang, trickle(OK + b"Content-Length: 0\r\n\r\n", 0.2)):
-        async with Receiver(behaviour=behaviour) as receiver, Outbound(POLICY, connections=2) as client:
-            with pytest.raises(Transient) as caught:
-                await post(client, receiver, deadline_s=0.5)
-            assert caught.value.code == "timeout"
+@pytest.mark.parametrize("behaviour", [hang, trickle(OK + b"Content-Length: 0\r\n\r\n", 0.2)])
+async def test_who_waits_no_more_leaves_no_connection_behind(behaviour: Behaviour) -> None:
+    async with Receiver(behaviour=behaviour) as receiver, Outbound(POLICY, connections=2) as client:
+        await given_up(client, receiver.url, b"{}")
+
+
+async def test_not_even_to_a_receiver_that_reads_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:  # connections wait there to be accepted
+        async with Outbound(POLICY, connections=2) as client:
+            more_than_sockets_hold = b"x" * 16_000_000
+            await given_up(client, f"http://127.0.0.1:{deaf.getsockname()[1]}/", more_than_sockets_hold)
+
+
+async def given_up(client: Outbound, url: str, body: bytes) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await client.post(target_of(url, POLICY), headers={}, body=body)
+    await asyncio.sleep(0)  # the transport closes its socket in the loop's next turn
+    assert client.open_sockets == 0
 
 
 async def test_redirects_are_answers() -> None:
@@ -188,14 +203,14 @@ async def test_however_many_endpoints_there_are_few_connections_stay_open() -> N
 async def test_nothing_that_would_be_read_as_more_is_sent(headers: dict[str, str]) -> None:
     async with Receiver() as receiver, Outbound(POLICY, connections=2) as client:
         with pytest.raises((ValueError, MunimentError)):
-            await client.post(target_of(receiver.url, POLICY), headers=headers, body=b"", deadline_s=5)
+            await client.post(target_of(receiver.url, POLICY), headers=headers, body=b"")
         assert receiver.requests == []
 
 
 async def test_a_request_as_it_goes_out() -> None:
     async with Receiver() as receiver, Outbound(POLICY, connections=2) as client:
         url = f"http://127.0.0.1:{receiver.port}/hook%2Fa?b=%41&c=+"
-        await client.post(target_of(url, POLICY), headers={"webhook-id": "1"}, body=b"{}", deadline_s=5)
+        await client.post(target_of(url, POLICY), headers={"webhook-id": "1"}, body=b"{}")
     [received] = receiver.requests
     assert received.line == "POST /hook%2Fa?b=%41&c=+ HTTP/1.1"
     assert {name: value for name, value in received.headers.items() if name} == {
@@ -216,7 +231,7 @@ async def test_the_socket_is_guarded_when_nothing_before_it_was(host: str, schem
     async with Receiver() as receiver, Outbound(AddressPolicy(), connections=2) as client:
         target = Target(f"{scheme}://{shown}:{receiver.port}/", scheme, host, receiver.port, "/")
         with pytest.raises(MunimentError) as caught:
-            await client.post(target, headers={}, body=b"{}", deadline_s=5)
+            await client.post(target, headers={}, body=b"{}")
         assert receiver.connections == 0
     assert caught.value.code in {"address_refused", "connection_failed"}
     assert caught.value.code == "address_refused" or host in {"2130706433", "127.1"}, "aiohttp takes no such spelling"

@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 from muniment.contracts.cloudevent import decode
 from muniment.notifier import store
 from muniment.notifier.channels import Message, Request
-from muniment.notifier.outbound import Answer
+from muniment.notifier.posting import Answer
 from muniment.notifier.sealing import new_secret
 
 from .conftest import PACE, Notifier, available, eventually
@@ -316,7 +316,7 @@ async def test_an_outcome_that_the_database_does_not_take_spoils_no_other(notifi
         async def send(self, request: Request) -> Answer:
             answered: Answer = await self.webhook.send(request)
             bad = "poison" in request.body
-            return dataclasses.replace(answered, status=2**40 if bad else answered.status)
+            return answered._replace(status=2**40 if bad else answered.status)
 
     many = dataclasses.replace(PACE, workers=32)
 

@@ -16,7 +16,8 @@ from cryptography.x509.oid import NameOID
 
 from muniment.contracts.errors import MunimentError, Transient
 from muniment.notifier.addresses import LOOPBACK, PRIVATE, AddressPolicy
-from muniment.notifier.outbound import Answer, Outbound, Refused, target_of
+from muniment.notifier.outbound import Outbound, Refused, target_of
+from muniment.notifier.posting import Answer
 
 from .receiver import Receiver, answer
 
@@ -66,7 +67,7 @@ class Names:
 
 
 async def post(client: Outbound, url: str, body: bytes = b"{}") -> Answer:
-    return await client.post(target_of(url, client.policy), headers={"webhook-id": "1"}, body=body, deadline_s=5)
+    return await client.post(target_of(url, client.policy), headers={"webhook-id": "1"}, body=body)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

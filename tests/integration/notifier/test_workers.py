@@ -119,7 +119,7 @@ from muniment.runtime.delivery.transaction import Transactions
 async def main():
     stop_point.configure("notifier.answered-before-marked")
     pool = await open_pool(sys.argv[1], "notifier", max_size=4)
-    channel = WebhookChannel(Outbound(AddressPolicy(LOOPBACK), connections=4), Sealer(b"k" * 32), 5.0)
+    channel = WebhookChannel(Outbound(AddressPolicy(LOOPBACK), connections=4), Sealer(b"k" * 32))
     transactions = Transactions(pool, "notifier", "muniment.", SystemClock(), lambda: True)
     await Deliverer(
         Ledger(pool), {"webhook": channel}, transactions, SystemClock(), Pace(4, 0.5, 1.0, 0.5, 0.05)

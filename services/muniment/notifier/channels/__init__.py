@@ -1,22 +1,24 @@
-"""What a way of notifying has to offer. Each channel is a class like it, in a module of its own."""
+"""What a way of notifying has to offer. Each channel is a class like it, in a module of its own.
+
+What is made anew for every delivery is a named tuple, here and in the modules around: frozen data classes are made
+field by field, which at thousands a second was a fifteenth of the processor's time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 from uuid import UUID
 
 from muniment.contracts.errors import Rejected
-from muniment.notifier.outbound import Answer
+from muniment.notifier.posting import Answer
 
 TEST_TYPE: Final = "muniment.subscription-test.v1"
 """The CloudEvents type of what the test button sends."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """One attempt's content: what is to be told, and to whom."""
 
     delivery_id: UUID
@@ -30,8 +32,7 @@ class Message:
     """The live signing secrets, sealed, newest first: two while one replaces the other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What is sent."""
 
     url: str
@@ -70,7 +71,7 @@ class Channel(Protocol):
         ...
 
     async def send(self, request: Request) -> Answer:
-        """Send it, within the channel's deadline.
+        """Send it. It is cancelled at the attempt's deadline, wherever it is.
 
         Raises `MunimentError` when there is no answer; the receiver may then have it or not.
         """

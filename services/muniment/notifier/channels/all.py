@@ -22,13 +22,13 @@ def channels_of(
     settings: Settings, outbound: Outbound, sealer: Sealer, guest: GuestPublisher | None
 ) -> Mapping[str, Channel]:
     """The channels under these settings. One that cannot be used here says so when a subscription names it."""
-    own, timeout_s, links = settings.notifier, settings.notifier.timeout_s, settings.notifier.public_url
+    own, links = settings.notifier, settings.notifier.public_url
     forbidden = frozenset({settings.kafka.topic_prefix, settings.kafka.group_prefix, *settings.ingest.topic_accounts})
     return {
-        "webhook": WebhookChannel(outbound, sealer, timeout_s),
-        "slack": PostedChannel(outbound, sealer, timeout_s, slack_body, links),
-        "teams": PostedChannel(outbound, sealer, timeout_s, teams_body, links),
-        "email": MailChannel(own.smtp, timeout_s, links),
-        "kafka": KafkaChannel(guest, own.topic_prefixes, forbidden - {""}, timeout_s),
-        "apprise": AppriseChannel(sealer, own.apprise_schemes, timeout_s, links),
+        "webhook": WebhookChannel(outbound, sealer),
+        "slack": PostedChannel(outbound, sealer, slack_body, links),
+        "teams": PostedChannel(outbound, sealer, teams_body, links),
+        "email": MailChannel(own.smtp, links),
+        "kafka": KafkaChannel(guest, own.topic_prefixes, forbidden - {""}),
+        "apprise": AppriseChannel(sealer, own.apprise_schemes, links),
     }

@@ -22,7 +22,8 @@ from muniment.contracts.errors import Misconfigured, Rejected, Transient
 from muniment.notifier.channels import Message, Request
 from muniment.notifier.channels.notice import Notice, notice_of
 from muniment.notifier.channels.secret_url import SecretUrl, checked_url, opened_url
-from muniment.notifier.outbound import MAX_URL, Answer
+from muniment.notifier.outbound import MAX_URL
+from muniment.notifier.posting import Answer
 from muniment.notifier.sealing import Sealer
 
 _URL: Final = re.compile(r"([a-z][a-z0-9]{0,19})://[A-Za-z0-9._~:/@!$&'()*+;=%-]+")
@@ -36,7 +37,6 @@ class AppriseChannel(SecretUrl):
     sealer: Sealer
     schemes: frozenset[str]
     """The URL schemes that may be named."""
-    timeout_s: float
     links_to: str | None = None
     threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(_THREADS, thread_name_prefix="apprise")
@@ -69,13 +69,7 @@ class AppriseChannel(SecretUrl):
                 "channel_unavailable", "Apprise is not installed", hint="pip install 'muniment[apprise]'"
             )
         loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self.timeout_s):
-                taken = await loop.run_in_executor(
-                    self.threads, _notify, request.url, request.headers["title"], request.body
-                )
-        except TimeoutError as error:
-            raise Transient("timeout", "the service took too long") from error
+        taken = await loop.run_in_executor(self.threads, _notify, request.url, request.headers["title"], request.body)
         if not taken:
             raise Transient("apprise_failed", "Apprise could not deliver it; it tells no reason")
         return Answer(200, {}, b"")

@@ -18,7 +18,7 @@ from muniment.adapters.kafka_guest import GuestPublisher
 from muniment.contracts.cloudevent import decode, encode
 from muniment.contracts.errors import Misconfigured, Rejected
 from muniment.notifier.channels import Message, Request, merged
-from muniment.notifier.outbound import Answer
+from muniment.notifier.posting import Answer
 
 _KNOWN: Final = frozenset({"topic"})
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
@@ -34,7 +34,6 @@ class KafkaChannel:
     """Beginnings of names that may be written to; none: the channel is off."""
     forbidden: frozenset[str]
     """Beginnings of names that are the service's own."""
-    timeout_s: float
 
     def checked(self, given: Mapping[str, Any], owner: UUID, stored: Mapping[str, Any]) -> dict[str, Any]:
         """`{"topic"}`. Raises `Rejected` (`topic_not_allowed`)."""
@@ -75,7 +74,7 @@ class KafkaChannel:
             value=request.body.encode(),
             headers=[(name, value.encode()) for name, value in request.headers.items()],
         )
-        place = await self.publisher.publish(record, self.timeout_s)
+        place = await self.publisher.publish(record)
         said = {"topic": record.topic, "partition": place.partition, "offset": place.offset}
         return Answer(200, {}, json.dumps(said).encode())
 

@@ -26,7 +26,7 @@ from uuid import UUID
 from muniment.contracts.errors import Misconfigured, MunimentError, Rejected, Transient
 from muniment.notifier.channels import Message, Request, merged
 from muniment.notifier.channels.notice import Notice, check_title, notice_of
-from muniment.notifier.outbound import Answer
+from muniment.notifier.posting import Answer
 from muniment.runtime.settings import SmtpSettings
 
 if TYPE_CHECKING:
@@ -50,8 +50,6 @@ class MailChannel:
     """Sends notices by e-mail. A connection for each message."""
 
     smtp: SmtpSettings
-    timeout_s: float
-    """The total deadline of one attempt."""
     links_to: str | None = None
     tls: ssl.SSLContext | None = None
     """How the server is verified; None: by the system's authorities, or `smtp.cafile`."""
@@ -104,7 +102,7 @@ class MailChannel:
     async def send(self, request: Request) -> Answer:
         """Hand it to the server; the answer's status is the server's reply code (250 is success).
 
-        Raises `Transient` (`timeout`, `smtp_failed`). A refusal for good of the recipient or of the message is an
+        Raises `Transient` (`smtp_failed`). A refusal for good of the recipient or of the message is an
         answer that says so.
         """
         import aiosmtplib  # here: a deployment without mail does not pay for it
@@ -118,30 +116,24 @@ class MailChannel:
             start_tls=self.smtp.security == "starttls",  # never "if offered": whoever is between could take that away
             tls_context=self._tls_context(),
             local_hostname=request.headers["MAIL FROM"].rpartition("@")[2],
-            timeout=self.timeout_s,
+            timeout=None,
         )
         try:
-            async with asyncio.timeout(self.timeout_s):
-                try:
-                    await client.connect()
-                    _, text = await client.sendmail(
-                        request.headers["MAIL FROM"], [request.headers["RCPT TO"]], request.body.encode("ascii")
-                    )
-                    with contextlib.suppress(aiosmtplib.SMTPException, TimeoutError):  # it has the mail already
-                        async with asyncio.timeout(_QUIT_S):
-                            await client.quit()
-                finally:
-                    client.close()
+            await client.connect()
+            _, text = await client.sendmail(
+                request.headers["MAIL FROM"], [request.headers["RCPT TO"]], request.body.encode("ascii")
+            )
+            with contextlib.suppress(aiosmtplib.SMTPException, TimeoutError):  # it has the mail already
+                async with asyncio.timeout(_QUIT_S):
+                    await client.quit()
         except aiosmtplib.SMTPRecipientsRefused as error:
             return _refusal(error.recipients[0])
         except aiosmtplib.SMTPDataError as error:
             return _refusal(error)
-        except (TimeoutError, aiosmtplib.SMTPTimeoutError) as error:
-            raise Transient(
-                "timeout", "the mail server took too long", expected=f"an answer within {self.timeout_s:g} s"
-            ) from error
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             raise _failed(error) from error
+        finally:
+            client.close()
         return Answer(250, {}, text.encode())
 
     def _tls_context(self) -> ssl.SSLContext | None:

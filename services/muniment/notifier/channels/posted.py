@@ -15,7 +15,8 @@ from uuid import UUID
 from muniment.notifier.channels import Message, Request
 from muniment.notifier.channels.notice import Notice, notice_of
 from muniment.notifier.channels.secret_url import SecretUrl, checked_url, opened_url
-from muniment.notifier.outbound import Answer, Outbound, target_of
+from muniment.notifier.outbound import Outbound
+from muniment.notifier.posting import Answer
 from muniment.notifier.sealing import Sealer
 
 
@@ -25,13 +26,12 @@ class PostedChannel(SecretUrl):
 
     outbound: Outbound
     sealer: Sealer
-    timeout_s: float
     render: Callable[[Notice], str]
     links_to: str | None = None
 
     def checked(self, given: Mapping[str, Any], owner: UUID, stored: Mapping[str, Any]) -> dict[str, Any]:
         """`{"sealed_url", "shown_url", "title"}`. Raises `Rejected` (`url_invalid`, `address_refused`, ...)."""
-        return checked_url(given, owner, stored, self.sealer, lambda url: target_of(url, self.outbound.policy).origin)
+        return checked_url(given, owner, stored, self.sealer, lambda url: self.outbound.target_of(url).origin)
 
     def request(self, message: Message, at: datetime) -> Request:
         """The rendered message. Raises `Misconfigured` when the URL does not open."""
@@ -45,6 +45,5 @@ class PostedChannel(SecretUrl):
 
     async def send(self, request: Request) -> Answer:
         """POST it. The URL is checked again: settings may have become stricter since it was stored."""
-        target = target_of(request.url, self.outbound.policy)
-        body = request.body.encode()
-        return await self.outbound.post(target, headers=request.headers, body=body, deadline_s=self.timeout_s)
+        target = self.outbound.target_of(request.url)
+        return await self.outbound.post(target, headers=request.headers, body=request.body.encode())

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from muniment.notifier.channels import Message, Request, merged
 from muniment.notifier.channels.mlflow import mlflow_bodies, mlflow_headers
 from muniment.notifier.channels.secret_url import masked
 from muniment.notifier.channels.signing import new_private_key, signed_headers
-from muniment.notifier.outbound import Answer, Outbound, target_of
+from muniment.notifier.outbound import Outbound
+from muniment.notifier.posting import Answer
 from muniment.notifier.sealing import Sealer, new_secret
 
 _KNOWN: Final = frozenset({"url", "format", "signing"})
@@ -31,8 +31,6 @@ class WebhookChannel:
 
     outbound: Outbound
     sealer: Sealer
-    timeout_s: float
-    """The total deadline of one attempt."""
 
     def checked(self, given: Mapping[str, Any], owner: UUID, stored: Mapping[str, Any]) -> dict[str, Any]:
         """`{"url", "format", "signing"}`, the last two where they are not `cloudevents` and `hmac`.
@@ -60,13 +58,13 @@ class WebhookChannel:
             )
         usual = {"format": "cloudevents", "signing": "hmac"}
         kept = {name: value for name, value in config.items() if value != usual.get(name)}
-        return {**kept, "url": target_of(url, self.outbound.policy).url}
+        return {**kept, "url": self.outbound.target_of(url).url}
 
     def shown(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """Where it goes, and the digest of the whole URL: paths and queries often hold tokens."""
         url = str(config.get("url"))
         try:
-            origin = target_of(url, self.outbound.policy).origin
+            origin = self.outbound.target_of(url).origin
         except Rejected:
             origin = "an address that is not allowed"
         return {**config, "url": masked(url, origin)}
@@ -91,15 +89,13 @@ class WebhookChannel:
         )
 
     async def send(self, request: Request) -> Answer:
-        """POST it, and what belongs to it, all within the deadline; the first refusal is the answer.
+        """POST it, and what belongs to it; the first refusal is the answer.
 
         The URL is checked again: settings may have become stricter since it was stored.
         """
-        target = target_of(request.url, self.outbound.policy)
-        ends = asyncio.get_running_loop().time() + self.timeout_s
+        target = self.outbound.target_of(request.url)
         for one in (request, *request.more):
-            left = max(0.001, ends - asyncio.get_running_loop().time())
-            answer = await self.outbound.post(target, headers=one.headers, body=one.body.encode(), deadline_s=left)
+            answer = await self.outbound.post(target, headers=one.headers, body=one.body.encode())
             if not 200 <= answer.status < 300:
                 break
         return answer
