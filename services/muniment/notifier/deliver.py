@@ -68,6 +68,11 @@ class Pace:
         return max(1, min(self.workers // 4, _PER_LANE))
 
     @property
+    def per_lease(self) -> int:
+        """Deliveries that one statement leases: half of the slots work while the other half is being filled."""
+        return max(1, self.workers // 2)
+
+    @property
     def for_degraded(self) -> int:
         """Slots that all degraded subscriptions may hold together."""
         return max(1, self.workers // 2)
@@ -239,7 +244,7 @@ class Deliverer:
 
     def _plan(self) -> dict[UUID, int]:
         """How many deliveries to lease for whom. Lanes that may lease no more leave the turns."""
-        free = self._pace.workers - self._in_flight
+        free = min(self._pace.workers - self._in_flight, self._pace.per_lease)
         free_degraded = self._pace.for_degraded - self._degraded_in_flight
         wanted: dict[UUID, int] = {}
         for subscription in list(self._turns):

@@ -6,7 +6,9 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from uuid import UUID
 
@@ -45,8 +47,7 @@ class Lane:
     due_in_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A leased delivery. `epoch` is the fence: only its holder may settle it."""
 
     epoch: int
@@ -60,8 +61,7 @@ class Job:
     quiet_hours: QuietHours | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What an attempt gave, and what follows."""
 
     job: Job
@@ -166,6 +166,12 @@ async def add(connection: Connection, deliveries: Iterable[NewDelivery]) -> int:
     return new
 
 
+@lru_cache(maxsize=1024)
+def _config(text: str) -> Mapping[str, Any]:
+    """A subscription's settings: the same text for each of its deliveries. Whoever gets them changes nothing."""
+    return MappingProxyType(json.loads(text))
+
+
 def _job(row: asyncpg.Record, body: str) -> Job:
     return Job(
         epoch=row["lease_epoch"],
@@ -177,7 +183,7 @@ def _job(row: asyncpg.Record, body: str) -> Job:
         message=Message(
             delivery_id=row["id"],
             subscription_id=row["subscription_id"],
-            config=json.loads(row["config"]),
+            config=_config(row["config"]),
             body=body,
             secrets=tuple(row["secrets"]),
         ),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 DELAYS_S: Final = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """Seconds before each attempt (Standard Webhooks 1.0): ten attempts over about 75 hours."""
@@ -17,8 +16,7 @@ _JITTER: Final = 0.1
 State = Literal["pending", "delivered", "dead"]
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """What one attempt gave: an HTTP status, or the code of what went wrong before there was one."""
 
     started_at: datetime
@@ -50,8 +48,7 @@ class Attempt:
         return "slow" if self.latency_ms > SLOW_MS else None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The delivery's next state. `delay_s` is set while it is pending, `disable` when the endpoint wants no more."""
 
     state: State

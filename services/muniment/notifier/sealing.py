@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -26,14 +27,18 @@ class Sealer:
 
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
+        self.open = lru_cache(maxsize=1024)(self._open)
+        """The secret that was sealed for its owner; the last ones used are kept opened.
+
+        Raises `Misconfigured` (`secret_unreadable`) under another key, owner or text.
+        """
 
     def seal(self, secret: str, owner: UUID) -> bytes:
         """The nonce and the ciphertext."""
         nonce = secrets.token_bytes(_NONCE_BYTES)
         return nonce + self._cipher.encrypt(nonce, secret.encode(), owner.bytes)
 
-    def open(self, sealed: bytes, owner: UUID) -> str:
-        """The secret. Raises `Misconfigured` (`secret_unreadable`) under another key, owner or text."""
+    def _open(self, sealed: bytes, owner: UUID) -> str:
         try:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner.bytes).decode()
         except (InvalidTag, ValueError) as error:
