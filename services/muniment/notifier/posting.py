@@ -20,6 +20,8 @@ from muniment.contracts.errors import Transient
 RESPONSE_CAP: Final = 64 * 1024
 _BODY_PATIENCE_S: Final = 1.0
 """How long the answer's body is read once the status is known: it is for people, and must not hold a slot."""
+_MESSAGES: Final = 10
+"""Of one answer: the final one, and interim ones (1xx) before it."""
 _HEAD: Final = re.compile(r"POST [!-~]+ HTTP/1\.1\n(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [ -~]*\n)*")
 """A request line and header fields (RFC 9112 section 3, RFC 9110 section 5), all of visible ASCII and blanks."""
 
@@ -64,9 +66,10 @@ async def post(connection: Connection, request: bytes, *, keep: bool) -> Answer:
         if protocol.should_close:  # aiohttp asks when it puts one aside, not when it takes one up
             raise Unfit("the receiver sent what nobody asked for")
         transport.write(request)
-        message, content = await protocol.read()
-        while 100 <= message.code < 200 and not protocol.upgraded:  # interim ones; the answer is still to come
+        for _ in range(_MESSAGES):
             message, content = await protocol.read()
+            if not 100 <= message.code < 200 or message.code == 101:  # 101: it would speak another protocol
+                break
         if not 200 <= message.code <= 599:
             raise Transient("answer_malformed", f"the answer is not HTTP: its status is {message.code}")
         body = await _start_of(content)

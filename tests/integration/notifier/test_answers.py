@@ -81,6 +81,8 @@ async def test_an_answer_is_the_same_however_it_is_cut_into_pieces(
         b"HTTP/1.1 2000 OK\r\n\r\n",
         b"HTTP/1.1 600 OK\r\n\r\n",
         b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+        b"HTTP/1.1 101 Switching\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 1000,
         OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         OK + b"Content-Length: -1\r\n\r\n",
         OK + b"Content-Length: +1\r\n\r\na",
