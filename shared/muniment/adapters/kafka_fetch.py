@@ -15,7 +15,7 @@ say the same, so nothing can be lost by it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer
@@ -102,8 +102,11 @@ def _by_topic(places: Iterable[Partition]) -> Iterable[tuple[str, list[int]]]:
     return found.items()
 
 
-def fetch_in_sessions(consumer: AIOKafkaConsumer) -> None:
-    """Let this consumer fetch in sessions, one with each broker. Call it once, before or after it has started."""
+def fetch_in_sessions(consumer: AIOKafkaConsumer) -> Mapping[int, Session]:
+    """Let this consumer fetch in sessions, one with each broker. Call it once, before or after it has started.
+
+    Returns its sessions by the broker's id, as they come.
+    """
     client = consumer._client  # noqa: SLF001  # reason: no setting of the client leads there
     send: Callable[..., Awaitable[Any]] = client.send
     sessions: dict[int, Session] = {}
@@ -111,7 +114,8 @@ def fetch_in_sessions(consumer: AIOKafkaConsumer) -> None:
     async def send_in_session(node_id: int, request: Any, **options: Any) -> Any:
         if not isinstance(request, FetchRequest):
             return await send(node_id, request, **options)
-        session = sessions.setdefault(node_id, Session())
+        if (session := sessions.get(node_id)) is None:
+            session = sessions[node_id] = Session()
         try:
             response = await send(node_id, session.next(request), **options)
         except BaseException:  # cancelled, too: by a new assignment
@@ -121,3 +125,4 @@ def fetch_in_sessions(consumer: AIOKafkaConsumer) -> None:
         return response
 
     client.send = send_in_session
+    return sessions

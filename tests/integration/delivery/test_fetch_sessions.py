@@ -34,12 +34,29 @@ async def places(kafka: KafkaConnection, topic_prefix: str) -> list[TopicPartiti
 
 
 class Made:
-    """A consumer in sessions: the partitions that each of its requests named, and its sessions."""
+    """A consumer in sessions: how many partitions each of its requests named, and its sessions."""
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self.consumer = consumer
         self.named: list[int] = []
-        self.sessions: list[Session] = []
+        self._note_what_is_named()
+        self._sessions = fetch_in_sessions(consumer)
+
+    @property
+    def session(self) -> Session:
+        """Its session with the one broker there is."""
+        [session] = self._sessions.values()
+        return session
+
+    def _note_what_is_named(self) -> None:
+        send = self.consumer._client.send
+
+        async def noting(node_id: int, request: Any, **options: Any) -> Any:
+            if isinstance(request, kafka_fetch.SessionRequest):
+                self.named.append(sum(len(parts) for _, parts in request.prepare({1: (4, 11)}).topics))
+            return await send(node_id, request, **options)
+
+        self.consumer._client.send = noting
 
     async def take(self, count: int) -> dict[TopicPartition, list[int]]:
         """So many records' offsets, by partition in the order they came."""
@@ -52,27 +69,9 @@ class Made:
 
 
 @asynccontextmanager
-async def consuming(
-    kafka: KafkaConnection, places: list[TopicPartition], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Made]:
+async def consuming(kafka: KafkaConnection, places: list[TopicPartition]) -> AsyncIterator[Made]:
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=100)
     made = Made(consumer)
-
-    class Kept(Session):
-        def __init__(self) -> None:
-            super().__init__()
-            made.sessions.append(self)
-
-    monkeypatch.setattr(kafka_fetch, "Session", Kept)
-    send = consumer._client.send
-
-    async def noting(node_id: int, request: Any, **options: Any) -> Any:
-        if isinstance(request, kafka_fetch.SessionRequest):
-            made.named.append(sum(len(parts) for _, parts in request.prepare({1: (4, 11)}).topics))
-        return await send(node_id, request, **options)
-
-    consumer._client.send = noting
-    fetch_in_sessions(consumer)
     await consumer.start()
     try:
         consumer.assign(places)
@@ -93,28 +92,28 @@ async def write(kafka: KafkaConnection, where: list[TopicPartition]) -> None:
 
 
 async def test_once_everything_was_named_only_what_moved_is(
-    kafka: KafkaConnection, places: list[TopicPartition], monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaConnection, places: list[TopicPartition]
 ) -> None:
     await write(kafka, places)
-    async with consuming(kafka, places, monkeypatch) as made:
+    async with consuming(kafka, places) as made:
         assert await made.take(len(places)) == {place: [0] for place in places}
         await made.consumer.getmany(timeout_ms=300)
         before = len(made.named)
         for number in range(1, 6):
             await write(kafka, places[:1])
             assert await made.take(1) == {places[0]: [number]}
-        assert made.sessions[0].epoch > 5
+        assert made.session.epoch > 5
         assert max(made.named[before:]) <= 1, made.named
         assert max(made.named) == len(places)
 
 
 async def test_nothing_is_lost_or_repeated_by_seeks_pauses_new_assignments_and_sessions_that_are_gone(
-    kafka: KafkaConnection, places: list[TopicPartition], monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaConnection, places: list[TopicPartition]
 ) -> None:
     chance = random.Random(3)  # reason: a test's own dice
     written: dict[TopicPartition, int] = defaultdict(int)
     read: dict[TopicPartition, int] = defaultdict(int)
-    async with consuming(kafka, places, monkeypatch) as made:
+    async with consuming(kafka, places) as made:
         for turn in range(40):
             where = chance.choices(places, k=chance.randint(1, 30))
             await write(kafka, where)
@@ -122,10 +121,10 @@ async def test_nothing_is_lost_or_repeated_by_seeks_pauses_new_assignments_and_s
                 written[place] += 1
             expected = len(where)
             match turn % 5:
-                case 0 if made.sessions:
-                    made.sessions[0].epoch += 3  # the broker has another one
-                case 1 if made.sessions and made.sessions[0].id:
-                    made.sessions[0].id += 1  # the broker has none of this name
+                case 0 if turn:
+                    made.session.epoch += 3  # the broker has another one
+                case 1:
+                    made.session.id += 1  # the broker has none of this name
                 case 2:
                     back = chance.choice([place for place in places if read[place]])
                     made.consumer.seek(back, read[back] - 1)
