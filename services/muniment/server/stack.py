@@ -36,7 +36,7 @@ from muniment.runtime.identity.first_admin import ensure_first_admin
 from muniment.runtime.identity.http import router as identity_router
 from muniment.runtime.identity.store import Identity
 from muniment.runtime.metrics import Metrics
-from muniment.runtime.service import FOLLOWING_LINGER_S, Built, Deps, Service, following_group
+from muniment.runtime.service import FOLLOWING_LINGER_BUSY_S, FOLLOWING_LINGER_S, Built, Deps, Service, following_group
 from muniment.runtime.settings import DeliverySettings, Settings
 from muniment.server.checks import check_settings, ready_checks
 from muniment.server.endpoints import CREDENTIALS, Endpoints
@@ -175,8 +175,17 @@ def _processors(
     )
     if not followed:
         return (own,)
-    beside, linger_s = following_group(group), FOLLOWING_LINGER_S
-    return own, Processor(service.name, beside, followed, transactions, delivery, linger_s, reads_retries=False)
+    beside = Processor(
+        service.name,
+        following_group(group),
+        followed,
+        transactions,
+        delivery,
+        linger_s=FOLLOWING_LINGER_S,
+        linger_busy_s=FOLLOWING_LINGER_BUSY_S,
+        reads_retries=False,
+    )
+    return own, beside
 
 
 def _topic_watch(

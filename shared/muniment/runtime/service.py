@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 FOLLOWING_LINGER_S: Final = 0.02
 """How long the first record of a batch of followed events waits for more."""
+FOLLOWING_LINGER_BUSY_S: Final = 0.1
+"""The same while several come at once: nobody is told later than that where a run stands, and all others wait less."""
 
 
 def following_group(group: str) -> str:

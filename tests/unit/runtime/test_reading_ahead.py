@@ -13,8 +13,11 @@ from aiokafka.errors import ConsumerStoppedError
 
 from muniment.ports.clock import SystemClock
 from muniment.runtime.delivery import subscriber as delivery
+from muniment.runtime.delivery.processor import Processor
 from muniment.runtime.delivery.record import Record
 from muniment.runtime.delivery.subscriber import Polled, Subscriber
+from muniment.runtime.service import FOLLOWING_LINGER_BUSY_S, FOLLOWING_LINGER_S
+from muniment.runtime.settings import DeliverySettings
 
 PARTITION = TopicPartition("events", 0)
 MOST = 4
@@ -63,12 +66,17 @@ class Work:
     """A processor that runs until the client's records were taken, then fails if it is to."""
 
     service = group = "toy"
-    linger_s = 0.0
 
     def __init__(self, client: Client, failure: type[Exception] | None = None) -> None:
         self.client = client
         self.failure = failure
         self.done: list[int] = []
+        self.asked: list[int] = []
+
+    def linger_after(self, records: int) -> float:
+        """No time, but it is noted after how many records it was asked for."""
+        self.asked.append(records)
+        return 0.0
 
     def is_retry(self, _: str) -> bool:
         """No topic of retries."""
@@ -139,3 +147,23 @@ async def test_a_client_that_stops_does_not_fail_the_batch() -> None:
     work = Work(client)
     await offer(over(client, work), client, [record(1)])
     assert (work.done, client.sought, client.committed) == ([1], [], [2])
+
+
+async def test_how_long_a_batch_waits_for_more_follows_from_the_one_before() -> None:
+    client = Client()
+    work = Work(client)
+    subscriber = over(client, work)
+    for count in (3, 1, 2):
+        client.held = [record(offset) for offset in range(count)]
+        await polled(subscriber, client)
+    assert work.asked == [0, 3, 1]
+
+
+def test_only_where_much_comes_it_waits_longer() -> None:
+    def processor(**lingers: float) -> Processor:
+        return Processor("toy", "toy", (), SimpleNamespace(topic_prefix=""), DeliverySettings(), **lingers)  # type: ignore[arg-type]  # reason: all that it asks of transactions here
+
+    following = processor(linger_s=FOLLOWING_LINGER_S, linger_busy_s=FOLLOWING_LINGER_BUSY_S)
+    assert [following.linger_after(count) for count in (0, 2, 3, 4, 100)] == [0.02, 0.02, 0.02, 0.1, 0.1]
+    assert [processor(linger_s=0.5).linger_after(count) for count in (0, 100)] == [0.5, 0.5]
+    assert processor().linger_after(100) == 0.0

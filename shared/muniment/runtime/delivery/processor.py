@@ -50,6 +50,9 @@ before the commit repeats the whole.
 """
 Failed = tuple[Item, Exception]
 
+_SEVERAL: Final = 4
+"""Records of a batch that tell of much coming: a run by itself gives one or two at a time."""
+
 
 @dataclass(slots=True)
 class Processor:
@@ -62,6 +65,8 @@ class Processor:
     settings: DeliverySettings
     linger_s: float = 0.0
     """Seconds for which a batch that is not full waits for more records."""
+    linger_busy_s: float = 0.0
+    """The same after a batch of several, if that is longer: where much comes, few large batches cost less."""
     reads_retries: bool = True
     """Whether the service's retry topics are read here; one of its groups does."""
     retried: tuple[Route, ...] = ()
@@ -81,6 +86,10 @@ class Processor:
         """The wire names to subscribe to: the routes' topics and, in one group, the service's retry topics."""
         own = [_wire_name(route, self.transactions.topic_prefix) for route in self.routes]
         return (*own, *(sorted(self._retry_topics) if self.reads_retries else ()))
+
+    def linger_after(self, records: int) -> float:
+        """Seconds for which a batch waits for more, when the one before had so many records."""
+        return max(self.linger_s, self.linger_busy_s) if records >= _SEVERAL else self.linger_s
 
     def is_retry(self, topic: str) -> bool:
         """Whether records of this topic wait for a time of their own."""

@@ -71,6 +71,8 @@ class Subscriber:
     """The replica's name in the group: it takes its own place again, and does not wait for its dead self's session."""
     _resuming: dict[TopicPartition, asyncio.TimerHandle] = field(default_factory=dict)
     _offsets: Offsets = field(default_factory=Offsets)
+    _before: int = 0
+    """Records of the batch before."""
     _ahead: list[RawRecord] = field(default_factory=list)
     """The start of the next batch, taken while the last one was being processed."""
     _prepared: AIOKafkaConsumer | None = None
@@ -196,9 +198,10 @@ class Subscriber:
         elif room := subscriber.max_records - len(taken):
             taken += await _held(consumer, room)
         room = subscriber.max_records - len(taken)
-        if taken and room and self.processor.linger_s:
-            await asyncio.sleep(self.processor.linger_s)
+        if taken and room and (linger_s := self.processor.linger_after(self._before)):
+            await asyncio.sleep(linger_s)
             taken += await _held(consumer, room)
+        self._before = len(taken)
         return tuple(taken)
 
     def _pause(self, partition: TopicPartition, seconds: float, consumer: AIOKafkaConsumer) -> None:
