@@ -1,8 +1,8 @@
 """One POST over a connection of aiohttp's: the request is written here, its answer is read by aiohttp's parser.
 
-aiohttp's session does for each request what is the same for all of ours: header maps, cookies, redirects, traces, kinds
-of bodies, a task that writes. That was half of what a webhook costs the processor. Its connections are what is worth
-having, and its parser of what strangers answer; so those stay (docs/decisions/webhook-http.md).
+aiohttp's session makes for each request what ours never need: cookies, redirects, traces, kinds of bodies, a task that
+writes. That was a third of what a webhook cost the processor. Its connections are worth having, and its parser of what
+strangers answer; so those stay (docs/decisions/webhook-http.md).
 """
 
 from __future__ import annotations
