@@ -268,8 +268,8 @@ class NotifierSettings(Section):
 
     allow_private_networks: bool | None = None
     """Deliver to addresses that are not globally routable. None: loopback alone, where all parts are embedded."""
-    workers: Annotated[int, Field(ge=1, le=256)] = 64
-    """Deliveries under way at once in one process."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 128
+    """Deliveries under way at once in one process. Each holds its event in memory."""
     timeout_s: Annotated[float, Field(gt=0, le=60)] = 15.0
     retry_scale: Annotated[float, Field(gt=0, le=10)] = 1.0
     feed_days: Annotated[int, Field(ge=1, le=3650)] = 30
