@@ -16,6 +16,7 @@ from muniment.notifier.addresses import LOOPBACK, AddressPolicy
 from muniment.notifier.outbound import Outbound, Target, target_of
 from muniment.notifier.posting import RESPONSE_CAP, Answer
 
+from .conftest import eventually
 from .receiver import Behaviour, Received, Receiver, answer, hang, trickle
 
 POLICY = AddressPolicy(LOOPBACK)
@@ -175,8 +176,11 @@ async def given_up(client: Outbound, url: str, body: bytes) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):
             await client.post(target_of(url, POLICY), headers={}, body=body)
-    await asyncio.sleep(0)  # the transport closes its socket in the loop's next turn
-    assert client.open_sockets == 0
+
+    async def closed() -> bool:
+        return client.open_sockets == 0
+
+    assert await eventually(closed)
 
 
 async def test_redirects_are_answers() -> None:
